@@ -4,7 +4,7 @@ import math
 import pytest
 from tests.seed import SEED
 
-from llmguide.coding.client import Answer
+from llmguide.coding.client import Response
 from llmguide.projects.constitutional_ai import self_preferences, transcript
 from llmguide.projects.constitutional_ai.data import Plan
 from llmguide.projects.constitutional_ai.principles import GOVERNS
@@ -108,7 +108,7 @@ class Server:
 
     def ask(self, request):
         self.asked.append(request)
-        return Answer(
+        return Response(
             "(B), because it is kinder." if "(A)" in request.messages[0]["content"] else "None.", "stop", ""
         )
 
@@ -129,7 +129,7 @@ def test_any_endpoint_can_be_recorded(tmp_path, monkeypatch):
 
 
 def test_an_endpoint_without_a_choice_prefers_neither():
-    model = remote_model("m", lambda request: Answer("Both are fine.", "stop", ""))
+    model = remote_model("m", lambda request: Response("Both are fine.", "stop", ""))
     assert model.chooses_a(["?"]) == [0.5]
 
 

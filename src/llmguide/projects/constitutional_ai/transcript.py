@@ -32,7 +32,7 @@ from math import exp
 from pathlib import Path
 from typing import NamedTuple
 
-from llmguide.coding.client import Answer, Endpoint, Request
+from llmguide.coding.client import Endpoint, Request, Response
 from llmguide.files import write_json
 from llmguide.projects.constitutional_ai.principles import (
     GOVERNS,
@@ -183,7 +183,7 @@ def local_model(name: str) -> Model:
     return Model(say_all, chooses_a)
 
 
-def remote_model(name: str, ask: Callable[[Request], Answer]) -> Model:
+def remote_model(name: str, ask: Callable[[Request], Response]) -> Model:
     """Return a model behind an OpenAI-compatible URL, whose choices are read from its text.
 
     Args:
