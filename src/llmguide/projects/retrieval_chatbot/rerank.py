@@ -154,7 +154,7 @@ def fit(answers: Sequence[Sequence[Sequence[float]]], liked: Sequence[bool]) -> 
         disliked = torch.zeros(len(answers), dtype=torch.float64).index_add(0, rows, not_right)
         likelihood = torch.where(target, torch.log(-torch.expm1(disliked.clamp(max=-1e-12))), disliked)
         total = -likelihood.sum() + weights[:-1].square().sum() / 2
-        total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        total.backward()  # type: ignore[no-untyped-call]
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
