@@ -145,6 +145,11 @@ def test_a_continuation_is_checked_against_the_sheet(text, passed):
     assert {name for name, is_so in found.items() if is_so} == passed
 
 
+def test_to_repeat_the_sheet_is_not_to_go_on():
+    mara = Character("Mara", "she", "a brave baker who wants to leave the village")
+    assert check(str(mara), [mara], "") == {"pronouns": True, "notes": True, "new": False}
+
+
 def test_with_two_characters_both_pronouns_are_right():
     sheet = parse_sheet("Mara (she): a baker\nTom (he): a pilot")
     assert check("She gave him the baker's bread.", sheet, "")["pronouns"]

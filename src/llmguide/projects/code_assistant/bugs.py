@@ -70,7 +70,7 @@ class Bug(NamedTuple):
         line: Number of the line that is wrong, from 1.
         mended: The line without the bug.
         test: An assertion that fails, with the function as ``candidate``.
-        outcome: What the function did instead.
+        outcome: Value that the function returned instead, or the error that it raised, in words.
     """
 
     problem: str

@@ -45,13 +45,13 @@ from llmguide.training.losses import batch_loss
 
 RANK = 16  # of the adapters
 CONTEXT = 256  # tokens of a training example
-N_REWRITINGS = 80  # sentences of each style to learn from
-N_SAMPLED = 100  # scenes that the base continues, of which those that pass the checks are kept
-N_TESTS = 30  # held-out sentences of each style, and half of the held-out scenes
-MAX_NEW_TOKENS = 36
+N_REWRITINGS = 120  # sentences of each style to learn from
+N_SAMPLED = 200  # scenes that the base continues, of which those that pass the checks are kept
+N_TESTS = 40  # held-out sentences of each style, and half of the held-out scenes
+MAX_NEW_TOKENS = 48
 TEMPERATURE = 0.7  # of the continuations of stories; rewriting is greedy
 N_SHOWN = 3  # rewritings into each style, and continuations, of which a record has the text
-N_TRIES = 2  # continuations of which the checks choose one
+N_TRIES = 3  # continuations of which the checks choose one
 PLAIN = "You are a writer's assistant. Write the next two sentences of the story."
 Messages = tuple[dict[str, str], ...]
 

@@ -84,7 +84,7 @@ def check(text: str, characters: Iterable[Character], before: str) -> dict[str, 
     Returns:
         ``pronouns``: it has a character's pronoun, and no *he* or *she* that is no character's; ``notes``: it
         has a word of the notes, by its first letters; ``new``: it repeats no five words in a row of what was
-        before.
+        before, or of the sheet.
 
     >>> mara = Character("Mara", "she", "a brave baker who wants to leave the village")
     >>> check("She packed the bakery's bread.", [mara], "It was late. Mara stood up.")
@@ -100,7 +100,7 @@ def check(text: str, characters: Iterable[Character], before: str) -> dict[str, 
     return {
         "pronouns": bool(own & set(found)) and not foreign & set(found),
         "notes": any(word[:STEM] in stems for word in found),
-        "new": not _runs(found) & _runs(words(before)),
+        "new": not any(_runs(found) & _runs(words(known)) for known in (before, *map(str, characters))),
     }
 
 
