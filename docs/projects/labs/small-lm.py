@@ -58,7 +58,7 @@ for _ in range(150):
     for word, tokens in spelled.items():
         for pair in pairwise(tokens):
             pairs[pair] += words[word]
-    best = max(pairs, key=lambda pair: (pairs[pair], pair))
+    best = min(pairs, key=lambda pair: (-pairs[pair], pair))
     merges.append(best)
     for word, tokens in spelled.items():
         if best[0] in tokens:
