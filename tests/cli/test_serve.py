@@ -408,7 +408,7 @@ def alive(pid):
 
 
 async def gone(folder, ids):
-    for _ in range(400):
+    for _ in range(1200):
         if not Path(folder).exists() and not any(map(alive, ids)):
             return
         await asyncio.sleep(0.05)

@@ -184,6 +184,7 @@ def test_a_model_of_transformers_stays_one(tmp_path, written):
     assert tokenizer.decode(learned) == "2 . <|im_end|>"
 
 
+@pytest.mark.nightly  # it trains as pretrain does, whose two processes are tested each time
 def test_two_processes_train_the_same_model_as_one(tmp_path, written):
     args = ["sft", "--data", written(TALKS), *SMALL, "--n-steps", "4", "--batch-size", "4"]
     args += ["--dropout", "0"]  # is drawn for each process

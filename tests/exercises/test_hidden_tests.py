@@ -64,13 +64,12 @@ def remembering(asked):
     return lambda *arguments: results.get(key(arguments), next(iter(results.values())))
 
 
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", sorted(exercises().keys() - ALL_INPUTS_ARE_PUBLIC))
-def test_an_answer_that_stores_the_results_of_the_public_tests_is_caught(name):
-    answer = remembering(exercise(name))
-    for seed in range(2):
-        asked = with_hidden_tests(exercise(name), seed)
-        result = observe(asked, answer, timeout=600)
-        assert not (result if isinstance(result, Grade) else compare(asked, result)).passed
+def test_an_answer_that_stores_the_results_of_the_public_tests_is_caught(name, seed):
+    asked = with_hidden_tests(exercise(name), seed)
+    result = observe(asked, remembering(exercise(name)), timeout=600)
+    assert not (result if isinstance(result, Grade) else compare(asked, result)).passed
 
 
 def test_random_tensors_are_those_of_the_seed_in_the_hidden_tests_only():

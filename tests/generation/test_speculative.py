@@ -56,7 +56,9 @@ def test_a_perfect_draft_is_always_kept(seed):
     assert verify(drafted, p[:3], p)[0] == 3
 
 
-@pytest.mark.parametrize("options", [{}, {"temperature": 0.7, "top_k": 3}])
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.nightly), {"temperature": 0.7, "top_k": 3}]
+)
 def test_joint_distribution_of_two_tokens(options):
     """600 speculative texts against the exact product of the model's own probabilities."""
     model, draft, ids = tiny(1), tiny(2), torch.tensor([[0, 3]])

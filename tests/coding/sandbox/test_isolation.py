@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from glob import glob
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,8 @@ OUTLIVE = {
 def _living(group):
     """Threads of the processes of a group, without those that have ended and wait to be collected."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/task/*/stat"):
+    for name in glob("/proc/[0-9]*/task/*/stat"):  # noqa: PTH207  # whose glob fails if a process ends meanwhile
+        path = Path(name)
         try:
             state, _, its_group, *_ = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
@@ -149,7 +151,7 @@ def test_no_solution_outlives_a_judge_that_is_killed(attack, layers, tmp_path):
         time.sleep(0.2)  # for the attack to come to its end
         before = _living(group)
         judging.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := _living(group)) and time.monotonic() < deadline:
         time.sleep(0.05)
     for pid in left:

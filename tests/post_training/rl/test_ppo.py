@@ -343,7 +343,10 @@ def all_completions(policy: nn.Module, n_tokens: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(("seed", "shares_trunk"), [(0, True), (1, True), (2, True), (0, False)])
+@pytest.mark.parametrize(
+    ("seed", "shares_trunk"),
+    [(0, True), (0, False), *(pytest.param(seed, True, marks=pytest.mark.nightly) for seed in (1, 2))],
+)
 def test_ppo_finds_the_optimum_of_the_regularized_objective(seed, shares_trunk):
     """All 25 completions of two tokens are listed; the best policy is pi_0 exp(r / beta), normalized."""
     policy, beta = lively_policy(seed), 1.0

@@ -82,7 +82,7 @@ def test_a_piece_is_kept_before_the_next_is_written_and_a_reader_who_leaves_stop
         assert [row["text"] for row in store.document(one)["answers"]] == ["first"]
         writer.close()
         slow.go_on.set()
-        for _ in range(500):
+        for _ in range(6000):
             [row] = store.document(one)["answers"]
             if row["state"] == "stopped":
                 break
@@ -197,17 +197,27 @@ def impatient(monkeypatch):
     monkeypatch.setattr("llmguide.projects.webapp.store.BUSY_MS", 500)
 
 
+def test_while_the_database_is_locked_writes_wait_and_health_answers(with_app, tmp_path):
+    async def use(call):
+        await call("GET", "/api/documents")
+        with locked(tmp_path / "app.sqlite"):
+            writes = [asyncio.create_task(call("POST", "/api/documents", DOCUMENT)) for _ in range(9)]
+            await asyncio.sleep(0.1)
+            assert (await call("GET", "/health"))[0].code == 200
+            assert not any(write.done() for write in writes)
+        assert [answer.code for answer, _ in await asyncio.gather(*writes)] == [201] * 9
+
+    with_app(use)
+
+
 @pytest.mark.usefixtures("impatient")
-def test_a_locked_database_is_a_503_and_health_answers(with_app, tmp_path, caplog):
+def test_a_database_that_stays_locked_is_a_503(with_app, tmp_path, caplog):
     secret = DOCUMENT | {"content": "what nobody else may read"}
 
     async def use(call):
         await call("GET", "/api/documents")
         with locked(tmp_path / "app.sqlite"):
-            writes = [asyncio.create_task(call("POST", "/api/documents", secret)) for _ in range(9)]
-            await asyncio.sleep(0.1)
-            assert (await call("GET", "/health"))[0].code == 200
-            assert not any(write.done() for write in writes)
+            writes = [call("POST", "/api/documents", secret) for _ in range(9)]
             for answer, found in await asyncio.gather(*writes):
                 assert (answer.code, answer.headers["Retry-After"]) == (503, "5")
                 assert "is locked by another program" in found["error"]
