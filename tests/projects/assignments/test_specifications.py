@@ -1,6 +1,5 @@
 """The specifications: what they say about the recorded runs, pages, data and criteria is true."""
 
-import json
 import re
 import statistics
 from dataclasses import replace
@@ -13,6 +12,7 @@ from llmguide import KVCache
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.guide import GUIDE
 from llmguide.models import build
+from llmguide.pages.records import records
 from llmguide.presets import PRESETS
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import PRETRAINED
@@ -59,8 +59,7 @@ WORDS = {"two": 2, "three": 3, "five": 5, "half an hour": 30}
 @pytest.mark.parametrize("name", NAMES)
 def test_the_specification_describes_the_recorded_runs(name):
     folder, keys = RECORDED[name]
-    paths = (DOCS / "_data" / "projects" / name / folder).glob("seed-*.json")
-    runs = [json.loads(path.read_text()) for path in paths]
+    runs = records(f"{name}/{folder}" if folder else name)
     assert len(runs) >= 3
     text = assignment_of(name).reference
     for key in keys:
@@ -75,8 +74,7 @@ def test_the_specification_describes_the_recorded_runs(name):
 
 
 def test_the_specification_of_rlhf_states_the_time_of_the_larger_run():
-    paths = (DOCS / "_data" / "projects" / "rlhf" / "smollm2").glob("seed-*.json")
-    seconds = [json.loads(path.read_text())["processor_seconds"] for path in paths]
+    seconds = [run["processor_seconds"] for run in records("rlhf/smollm2")]
     assert statistics.median(seconds) == pytest.approx(30 * 60, rel=0.2)
     assert "takes about half an hour" in assignment_of("rlhf").reference
 
