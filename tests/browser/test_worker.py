@@ -594,7 +594,8 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
 
 def test_every_article_is_light() -> None:
     """Page, styles, scripts and images; the fonts of formulas and the theme's search serve all pages."""
-    heavy = {name: size for name, size in weights(SITE).items() if size > 150_000}
+    limits = {"bibliography/index.html": 200_000}  # which grows with each work that a page cites
+    heavy = {name: size for name, size in weights(SITE).items() if size > limits.get(name, 150_000)}
     assert not heavy, f"split these pages, or fold what few readers open: {heavy}"
 
 

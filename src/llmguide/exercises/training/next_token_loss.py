@@ -19,7 +19,7 @@ def _cross_entropy(logits: Tensor, targets: Tensor, reduction: str = "mean") -> 
 
 def _loss_probes() -> list[Arguments]:
     ids = torch.randint(7, (3, 6), generator=torch.Generator().manual_seed(0))
-    return [(noise(0, 3, 6, 7), ids), (3 * noise(1, 1, 2, 4), torch.tensor([[2, 0]]))]
+    return [(noise(0, 3, 6, 7), ids), (3 * noise(1, 2, 3, 4), torch.tensor([[2, 0, 1], [1, 3, 0]]))]
 
 
 def _accumulated(losses: Tensor, counts: Tensor) -> Tensor:
