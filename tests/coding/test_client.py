@@ -8,7 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from llmguide.coding import client, recorded
-from llmguide.coding.client import Endpoint, EndpointError, Request, Response, ask, replay
+from llmguide.coding.client import Endpoint, EndpointError, Request, Response
+from llmguide.coding.replay import TRANSCRIPTS, ask, record, replay
 from llmguide.coding.sandbox.judging import judge
 from llmguide.evaluation.extraction import extract_code
 
@@ -210,7 +211,7 @@ def test_without_an_endpoint_transcripts_answer(monkeypatch, tmp_path, server):
     endpoint, replies, _, _ = server
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     answer = Response("Grüße", "stop", "made up")
-    client.record(REQUEST, answer, tmp_path)
+    record(REQUEST, answer, tmp_path)
     assert replay(REQUEST, tmp_path) == answer
     with pytest.raises(LookupError, match="no transcript"):
         ask(REQUEST)
@@ -237,9 +238,7 @@ def test_every_transcript_is_of_a_prompt_as_it_is_now():
         for name, problem, request in recorded.first_round()
         if name == "direct" and (again := recorded.debugging(problem, replay(request).text))
     ]
-    assert {f"{request.key()}.json" for _, request in asked} == {
-        p.name for p in client.TRANSCRIPTS.glob("*.json")
-    }
+    assert {f"{request.key()}.json" for _, request in asked} == {p.name for p in TRANSCRIPTS.glob("*.json")}
     for problem, request in asked:
         answer = replay(request)
         assert recorded.MODEL in answer.source

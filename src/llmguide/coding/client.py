@@ -1,9 +1,7 @@
-"""Sends requests to an OpenAI-compatible endpoint, or replays recorded transcripts of its responses.
+"""Sends requests to an OpenAI-compatible endpoint.
 
 The endpoint comes from the environment: ``OPENAI_BASE_URL``, such as ``http://localhost:8000/v1`` for vLLM,
-llama.cpp or Ollama, and ``OPENAI_API_KEY`` if it needs one. An endpoint needs ``llmguide[cli]``. Transcripts
-are JSON files named by the hash of the request. Pages that replay them need no network and show what the
-model wrote, right or wrong.
+llama.cpp or Ollama, and ``OPENAI_API_KEY`` if it needs one. An endpoint needs ``llmguide[cli]``.
 """
 
 import hashlib
@@ -13,18 +11,15 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from llmguide.extras import import_extra
-from llmguide.files import write_text
 
 if TYPE_CHECKING:
     import httpx2
 
-TRANSCRIPTS = Path(__file__).with_name("transcripts")
 _RETRIED = (408, 429, 500, 502, 503, 504)  # status codes that are worth a retry
 _LONGEST_WAIT = 30.0
 _OVERHEAD, _PER_TOKEN = 2**20, 2**10  # bytes of a response; a streamed token takes about 300
@@ -267,39 +262,3 @@ def _text(content: Any) -> str:
     if not isinstance(content, str | None):
         raise TypeError(f"{json.dumps(content)[:80]} is not text")
     return content or ""
-
-
-def replay(request: Request, folder: Path = TRANSCRIPTS) -> Response:
-    """Return the recorded response to exactly this request.
-
-    Raises:
-        LookupError: No response was recorded.
-    """
-    path = folder / f"{request.key()}.json"
-    if not path.is_file():
-        raise LookupError(
-            f"no transcript {path.name} for this request to {request.model}; record one with "
-            "llmguide.coding.client.record, or set OPENAI_BASE_URL and use ask"
-        )
-    return Response(**json.loads(path.read_text(encoding="utf-8"))["response"])
-
-
-def record(request: Request, response: Response, folder: Path = TRANSCRIPTS) -> Path:
-    """Write a transcript: the request, the response, and the source of the response."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{request.key()}.json"
-    content = {"request": request.payload(), "response": asdict(response)}
-    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return path
-
-
-def ask(request: Request) -> Response:
-    """Send a request to the endpoint of the environment if there is one, or else replay its transcript.
-
-    Raises:
-        EndpointError: The endpoint refuses the request or does not respond.
-        LookupError: There is no endpoint and no transcript of this request.
-    """
-    if os.environ.get("OPENAI_BASE_URL"):
-        return Endpoint.from_environment().ask(request)
-    return replay(request)

@@ -12,8 +12,9 @@ from importlib.metadata import version
 
 import torch
 
-from llmguide.coding.client import Request, Response, record
+from llmguide.coding.client import Request, Response
 from llmguide.coding.recorded import MODEL, debugging, first_round
+from llmguide.coding.replay import record
 from llmguide.coding.sandbox.judging import judge
 from llmguide.data.fetch import PACKAGES
 from llmguide.evaluation.extraction import extract_code

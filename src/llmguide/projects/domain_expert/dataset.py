@@ -24,7 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from llmguide.coding.client import Endpoint, Request, Response, record, replay
+from llmguide.coding.client import Endpoint, Request, Response
+from llmguide.coding.replay import record, replay
 from llmguide.data.cleaning.decontaminate import SharedNgram
 from llmguide.data.cleaning.dedup import ExactDuplicates, MinHash, NearDuplicates, plain_words
 from llmguide.projects.domain_expert.facts import Fact, facts, names
