@@ -89,8 +89,6 @@ GUARDRAIL_PARTS = (
                 ),
             ),
         ),
-        (
-            "In a regular expression, \\b is a place where a run of letters, digits and underscores begins or ends.",
-        ),
+        ("In a regular expression, \\b is where a run of letters, digits and underscores begins or ends.",),
     ),
 )
