@@ -38,6 +38,13 @@ def status(link: str) -> int | str:
         return str(error)
 
 
+def test_links_into_the_repository_lead_to_its_files() -> None:
+    inside = re.compile(r"https://github\.com/llmguide/llmguide/(?:tree|blob)/main/([^#]+)")
+    paths = [match[1] for link in links() if (match := inside.match(link))]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
 def test_links_are_found_in_prose_and_in_the_bibliography() -> None:
     found = links()
     assert "https://github.com/karpathy/nanochat" in found  # of a reference

@@ -1,5 +1,6 @@
 """Every topic of the syllabus is covered at its address."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -11,7 +12,12 @@ from site_tools.content import bibliography
 from site_tools.links import headings
 
 TABLES = tomllib.loads(Path(__file__).with_name("syllabus.toml").read_text(encoding="utf-8"))
-ITEMS = tomllib.loads(Path(__file__).with_name("project_items.toml").read_text(encoding="utf-8"))
+ITEMS = [
+    pytest.param(*place, id=f"{part}: {item}")
+    for name in ("syllabus_items.toml", "project_items.toml")
+    for part, table in tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8")).items()
+    for item, place in table.items()
+]
 PLACES = [(chapter, topic, place) for chapter, table in TABLES.items() for topic, place in table.items()]
 
 
@@ -31,10 +37,14 @@ def section(page, anchor):
     """A heading and what follows it, up to the next heading that is not below it."""
     levels, found = [(len(line) - len(line.lstrip("#")), line) for line in text(page).split("\n")], []
     ids = iter(headings(text(page)))
-    depth, fenced = 0, False
+    depth, fence = 0, ""
     for level, line in levels:
-        fenced ^= line.lstrip().startswith("```")
-        if level and not fenced and line[level] == " ":
+        mark = re.match(r" *(`{3,})", line)
+        if mark and not fence:
+            fence = mark[1]
+        elif mark and line.strip() == fence:
+            fence = ""
+        if level and not fence and line[level] == " ":
             name = next(ids)
             if depth and level <= depth:
                 break
@@ -44,15 +54,8 @@ def section(page, anchor):
     return "\n".join(found)
 
 
-@pytest.mark.parametrize(
-    ("place", "words"),
-    [
-        pytest.param(*place, id=f"{part}: {item}")
-        for part, table in ITEMS.items()
-        for item, place in table.items()
-    ],
-)
-def test_item_of_a_project_is_in_its_section(place, words):
+@pytest.mark.parametrize(("place", "words"), ITEMS)
+def test_item_is_in_its_section(place, words):
     page, _, anchor = place.partition("#")
     assert words in (section(page, anchor) if anchor else (ROOT / page).read_text(encoding="utf-8"))
 

@@ -17,6 +17,7 @@ from llmguide.projects.assignments.constitutional_parts import CONSTITUTIONAL_PA
 from llmguide.projects.assignments.data_parts import DATA_PARTS
 from llmguide.projects.assignments.evaluation_parts import EVALUATION_PARTS
 from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
+from llmguide.projects.assignments.guardrail_parts import GUARDRAIL_PARTS
 from llmguide.projects.assignments.model_parts import MODEL_PARTS
 from llmguide.projects.assignments.ppo_parts import PPO_PARTS
 from llmguide.projects.assignments.preference_parts import PREFERENCE_PARTS
@@ -40,6 +41,7 @@ OWN = {
         *DATA_PARTS,
         *EVALUATION_PARTS,
         *FINE_TUNING_PARTS,
+        *GUARDRAIL_PARTS,
         *PREFERENCE_PARTS,
         *PPO_PARTS,
         *CONSTITUTIONAL_PARTS,

@@ -69,7 +69,10 @@ CONSTITUTIONAL_PARTS = (
         "rows. `rows` is a list of tuples (question, response, revision), and the revision is the chosen "
         "text. Leave out rows in which the revision equals the response, because they express no preference.",
         _pairs,
-        lambda: [([("q1", "bad", "good"), ("q2", "fine", "fine"), ("q3", "so", "so so")],)],
+        lambda: [
+            ([("q1", "bad", "good"), ("q2", "fine", "fine"), ("q3", "so", "so so")],),
+            ([("q1", "bad", "good"), ("q2", "no", "No."), ("q1", "worse", "better")],),
+        ],
         (
             Mistake(
                 "chosen and rejected swapped",
@@ -82,6 +85,18 @@ CONSTITUTIONAL_PARTS = (
                 "pairs of two equal texts are kept",
                 "Leave out pairs of equal texts: their DPO loss has no gradient.",
                 partial(_pairs, unchanged=True),
+            ),
+            Mistake(
+                "question left out",
+                "the tuples have no question",
+                "Both texts respond to the question, and DPO needs it as the prompt.",
+                lambda rows: [pair[1:] for pair in _pairs(rows)],
+            ),
+            Mistake(
+                "one pair for each question",
+                "only one of several pairs of the same question is kept",
+                "A question can have several responses. Collect the pairs in a list, not in a dict.",
+                lambda rows: list({pair[0]: pair for pair in _pairs(rows)}.values()),
             ),
         ),
         ("Compare the response with the revision before you add a pair.",),

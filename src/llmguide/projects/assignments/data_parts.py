@@ -73,6 +73,20 @@ DATA_PARTS = (
                 partial(_trainable, upper=False),
             ),
             Mistake(
+                "head frozen",
+                "the final norm and the output head are frozen",
+                "Only the embeddings and the lower half of the blocks are frozen.",
+                lambda names, n_layers: [
+                    name for name in _trainable(names, n_layers) if name.startswith("blocks.")
+                ],
+            ),
+            Mistake(
+                "middle block frozen",
+                "half of an odd number of blocks is rounded up",
+                "The lower half are the first n_layers // 2 blocks.",
+                lambda names, n_layers: _trainable(names, n_layers + n_layers % 2),
+            ),
+            Mistake(
                 "numbers compared as text",
                 "block numbers are compared as strings, so that block 10 counts as lower than block 6",
                 "Convert the block number to an int. As strings, '10' < '6'.",

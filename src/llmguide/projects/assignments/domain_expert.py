@@ -74,6 +74,16 @@ ASSIGNMENT = Assignment(
             ("abstention-rates",),
         ),
         Step(
+            "guardrails",
+            "Put checks around the model. Before it, refuse harmful requests and questions outside the "
+            "field. After it, withhold an answer that no fact about the name supports. Measure what each "
+            "check stops, and how many right answers it withholds. Leave the checks out of `adapter.py`, "
+            "which is about what the model has learned.",
+            2,
+            4,
+            ("answer-guardrail",),
+        ),
+        Step(
             "train and compare",
             "Compare the curriculum with random order, and training with and without refusals. Add a "
             "general-purpose model as a baseline: give it the same questions and a prompt that explains the "
@@ -98,7 +108,7 @@ ASSIGNMENT = Assignment(
         Deliverable(
             "An evaluation report",
             "Accuracy and the rates of refusal, abstention and over-refusal, by kind of question and with "
-            "95% intervals, for each condition.",
+            "95% intervals, for each condition, and with and without the guardrails.",
             "The same rates for a general-purpose model on the same questions.",
         ),
         Deliverable(

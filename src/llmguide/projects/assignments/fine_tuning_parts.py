@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import exp
 
 from llmguide.exercises.definition import Exercise, Mistake
 
@@ -169,6 +170,14 @@ FINE_TUNING_PARTS = (
                 "the rates do not sum to 1",
                 "Divide each power by the sum of all powers.",
                 lambda sizes, temperature: [size ** (1 / temperature) for size in sizes],
+            ),
+            Mistake(
+                "softmax of the sizes",
+                "the rates are a softmax of size / temperature, as for logits",
+                "The sizes are counts, not logits: raise them to a power, and do not exponentiate them.",
+                lambda sizes, temperature: [
+                    1 / sum(exp(min((other - size) / temperature, 700)) for other in sizes) for size in sizes
+                ],
             ),
         ),
         ("At temperature 2, the sizes 900 and 100 become 30 and 10, so the rates are 0.75 and 0.25.",),
