@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 
 import pytest
 
@@ -91,6 +91,14 @@ def test_a_start_that_failed_does_not_hold_its_folder(tmp_path):
 def test_a_negative_seed_is_refused_by_its_name(tmp_path):
     with pytest.raises(ValueError, match="seed=-1 must be 0 or more"):
         Run("letters", Plan(), -1, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("option", ["base_steps", "n_steps", "batch_size"])
+def test_a_plan_that_trains_nothing_is_refused_before_it_starts(tmp_path, option):
+    plan = make_dataclass("Plan", [option])(0)
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')} 0 must be at least 1"):
+        Run("letters", plan, 0, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

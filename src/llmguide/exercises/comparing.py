@@ -85,11 +85,22 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int) and abs(value) < _EXACT else value
 
 
+def without_note(result: Any) -> Any:
+    """Return an observed result without its note on how it was computed, if that is empty.
+
+    >>> without_note((None, "")), without_note((1, "slow")), without_note(2)
+    (None, (1, 'slow'), 2)
+    """
+    return result[0] if isinstance(result, tuple) and result[1:] == ("",) else result
+
+
 def difference(inputs: str, got: Any, wanted: Any) -> str:
     """Describe a wrong result for given inputs; of a result and a note on how it was computed, the result."""
-    match wanted:
-        case (expected, str()) if isinstance(got, tuple) and len(got) == 2 and not same(got[0], expected):
-            return difference(inputs, got[0], expected)
+    match got, wanted:
+        case (value, str()), (expected, str()) if not same(value, expected):
+            return difference(inputs, value, expected)
+        case (_, str(note)), (_, "") if note:
+            return f"The value is right, but not how it was computed: {note}\nfor {inputs}"
     if isinstance(wanted, Tensor) and isinstance(got, Tensor):
         if got.shape != wanted.shape:
             shapes = f"{tuple(got.shape)}, expected {tuple(wanted.shape)}"
@@ -99,6 +110,11 @@ def difference(inputs: str, got: Any, wanted: Any) -> str:
             numbers = f"got {shown((got[wrong[0]],))}, expected {shown((wanted[wrong[0]],))}"
             place = f"{len(wrong)} of {wanted.numel()} numbers are wrong. At {list(wrong[0])}: {numbers}"
             return f"{_UNKNOWN}\n{place},\nfor {inputs}"
+    if isinstance(wanted, dict) and isinstance(got, dict) and got.keys() == wanted.keys():
+        key = next(key for key in wanted if not same(got[key], wanted[key]))
+        if isinstance(wanted[key], Tensor):
+            numbers = f"got {shown((got[key],))},\nexpected {shown((wanted[key],))}"
+            return f"{_UNKNOWN}\nThe entry {key!r} is the first wrong one: {numbers}\nfor {inputs}"
     kind = ""
     if type(got) is not type(wanted) and not isinstance(got, int | float | None):
         kind = f" of type {type(got).__name__}, not {type(wanted).__name__}"

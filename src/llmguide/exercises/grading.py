@@ -10,7 +10,7 @@ from functools import cache
 from itertools import combinations
 from typing import Any
 
-from llmguide.exercises.comparing import difference, same, shown, wrong_type
+from llmguide.exercises.comparing import difference, same, shown, without_note, wrong_type
 from llmguide.exercises.definition import Exercise, Mistake
 from llmguide.exercises.mistake_pairs import combined
 from llmguide.exercises.time_limit import OutOfTime, time_limit
@@ -194,13 +194,13 @@ def compare(asked: Exercise, results: list[Any]) -> Grade:
             return Grade(False, message, f"{first.name}; {second.name}")
     wrong = next(i for i, pair in enumerate(zip(results, expected, strict=True)) if not asked.accept(*pair))
     inputs = asked.inputs(probes[wrong])
-    got, wanted = shown((results[wrong],)), shown((expected[wrong],))
+    got, wanted = (shown((without_note(each[wrong]),)) for each in (results, expected))
     types = wrong_type(results, expected)
     if types:
         message = f"The values are right, but a type is wrong: {types[0]} instead of {types[1]}."
         message = f"{message}\nGot {got}\nexpected {wanted}\nfor {inputs}"
         return Grade(False, f"{asked.name}: not yet. {message}", f"{types[0]} for {types[1]}")
-    if all(result is None for result in results):
+    if all(without_note(result) is None for result in results):
         message = f"The function returns None. Is a return statement missing?\nExpected {wanted}"
         message = f"{asked.name}: not yet. {message}\nfor {inputs}"
         return Grade(False, message, "returns nothing")

@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -52,12 +52,15 @@ class Run:
         device: Device that models are trained on.
 
     Raises:
-        ValueError: The seed is negative, or the folder holds a run with other options or is in use.
+        ValueError: The seed is negative, a number of steps or a batch size is below 1, or the folder holds a
+            run with other options or is in use.
     """
 
     def __init__(self, name: str, plan: Any, seed: int, output: Path):
         if seed < 0:
             raise ValueError(f"seed={seed} must be 0 or more")
+        names = (field.name for field in fields(plan))
+        require_at_least_one(plan, *(name for name in names if name.endswith(("steps", "batch_size"))))
         self.name, self.plan, self.seed, self.output = name, plan, seed, output
         self._last_stage = ""  # the last stage that ran in this process
         self.device: torch.device = start_run(output, project=name, seed=seed, **asdict(plan))

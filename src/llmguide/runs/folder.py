@@ -57,7 +57,10 @@ def load_run(folder: str | Path) -> tuple[GPT | Llama, Tokenizer]:
     model = load_model(folder)
     path = Path(folder) / TOKENIZER
     if not path.exists():
-        raise ValueError(f"{folder} has a model without a tokenizer, such as those of the tiny world")
+        raise ValueError(
+            f"{folder} has a model without a tokenizer, such as those of the tiny world; "
+            "tokenizer.save writes one beside the model, as tokenizer.json"
+        )
     return model, Tokenizer.load(path)
 
 

@@ -89,7 +89,10 @@ def open_model(name: str | Path, *, dtype: torch.dtype | None = torch.float32) -
     """
     model, tokenizer = _open(locate(name), dtype)
     if tokenizer is None:
-        raise ValueError(f"{name} has a model without a tokenizer, such as those of the tiny world")
+        raise ValueError(
+            f"{name} has a model without a tokenizer, such as those of the tiny world; "
+            "tokenizer.save writes one beside the model, as tokenizer.json"
+        )
     return model, tokenizer
 
 

@@ -29,6 +29,26 @@ def test_an_empty_result_and_whole_numbers_are_shown_as_they_are():
     assert "Got [0, 1, 2, 3]" in grade.message
 
 
+def test_a_result_without_a_gradient_to_compare_is_none_or_has_a_note():
+    bradley_terry = part_of("bradley-terry")
+    grade = grade_exercise(bradley_terry, lambda chosen, rejected: None)
+    assert grade.mistake == "returns nothing"
+    assert "Is a return statement missing?\nExpected 0.8133\n" in grade.message
+
+
+def test_a_wrong_entry_of_a_dict_is_named():
+    merge = part_of("merge").solution
+
+    def rows_reversed(weights, adapter, config):
+        return {
+            name: merged.flip(0) if name == "up" else merged
+            for name, merged in merge(weights, adapter, config).items()
+        }
+
+    message = grade_exercise(part_of("merge"), rows_reversed).message
+    assert "The entry 'up' is the first wrong one: got [[" in message
+
+
 def test_a_message_names_the_inputs_and_shortens_a_large_one():
     grade = grade_exercise(part_of("bpe-encode"), lambda piece, ranks: [0])
     assert "not in a way that this test can name" in grade.message

@@ -1,5 +1,6 @@
 """Wrong versions of parts, written by learners: the part, the name of the mistake, and the function."""
 
+import math
 from collections import Counter
 from functools import partial
 
@@ -88,6 +89,27 @@ def drops_but_the_first(logits, p):
     return logits.masked_fill(torch.zeros_like(drop).scatter(0, order, drop), -torch.inf)
 
 
+ABSTAINS = "I do not know that name."
+
+
+def rates(answers, correct, *, counts=lambda a, c: c, abstains=lambda a: a == ABSTAINS):
+    pairs = list(zip(answers, correct, strict=True))
+    right = [a == c for a, c in pairs if counts(a, c)]
+    known = [abstains(a) for a, c in pairs if c]
+    unknown = [abstains(a) for a, c in pairs if not c]
+    return sum(right) / len(right), sum(known) / len(known), sum(unknown) / len(unknown)
+
+
+def without_ties(chosen, rejected):
+    higher = [a > b for a, b in zip(chosen, rejected, strict=True) if a != b]
+    return sum(higher) / len(higher)
+
+
+def similarity(a, b, n, *, dice=False, last=1, join=tuple):
+    a, b = ({join(words[i : i + n]) for i in range(len(words) - n + last)} for words in (a, b))
+    return 2 * len(a & b) / (len(a) + len(b)) if dice else len(a & b) / len(a | b)
+
+
 @torch.no_grad()
 def without_gradients(x, W, A, B, alpha):
     return x @ W.T + alpha / len(A) * x @ A.T @ B.T
@@ -167,17 +189,44 @@ WRONG = [
         "divided by the number of outputs",
         lambda x, W, A, B, alpha: x @ W.T + alpha / B.shape[0] * x @ A.T @ B.T,
     ),
-    ("lora", "no gradient for the adapter", without_gradients),
+    ("lora", "no gradient", without_gradients),
     (
         "lora",
-        "no gradient for the adapter",
+        "no gradient",
         lambda x, W, A, B, alpha: x @ W.T + alpha / len(A) * x @ A.detach().T @ B.detach().T,
     ),
     (
         "lora",
-        "no gradient for the adapter",
+        "no gradient",
         lambda x, W, A, B, alpha: x @ W.T + alpha / len(A) * x @ A.detach().T @ B.T,
     ),
+    (
+        "lora",
+        "no gradient",
+        lambda x, W, A, B, alpha: x.detach() @ W.T + alpha / len(A) * x.detach() @ A.T @ B.T,
+    ),
+    (
+        "easy-first",
+        "rounded before it is multiplied",
+        lambda examples, step, n_steps: [
+            text
+            for text, _ in sorted(examples, key=lambda each: each[1])[
+                : math.ceil((step + 1) / n_steps * len(examples))
+            ]
+        ],
+    ),
+    ("abstention-rates", "accuracy over all questions", partial(rates, counts=lambda a, c: True)),
+    (
+        "abstention-rates",
+        "accuracy without abstentions",
+        partial(rates, counts=lambda a, c: c and a != ABSTAINS),
+    ),
+    ("abstention-rates", "", partial(rates, abstains=lambda a: a.lower() == ABSTAINS.lower())),
+    ("pair-accuracy", "ties left out", without_ties),
+    ("similarity", "Dice coefficient", partial(similarity, dice=True)),
+    ("similarity", "last n-gram left out", partial(similarity, last=0)),
+    ("similarity", "", partial(similarity, join="".join)),
+    ("similarity", "", partial(similarity, join=lambda words: tuple(sorted(words)))),
     ("lora-params", "", lambda shapes, rank: sum(rank * (a + b) + 1 for a, b in shapes)),
     ("top-p", "all ties kept", cut_by_value),
     ("top-p", "only the first token may cross p", drops_but_the_first),

@@ -132,6 +132,7 @@ EXERCISES = (
         lambda: [
             (list("abcabdabc"), list("cabdd"), 2),
             (list("abcdef"), list("abcdeg"), 3),
+            (["in", "side", "of", "it"], ["ins", "ide", "of", "it", "of"], 2),
         ],
         (
             Mistake(
@@ -157,6 +158,18 @@ EXERCISES = (
                 "the shared n-grams are counted twice in the denominator",
                 "The union is smaller than the sum of the sizes. Two equal texts have the similarity 1.",
                 _of_the_sum,
+            ),
+            Mistake(
+                "Dice coefficient",
+                "twice the shared n-grams are divided by the sum of both sizes",
+                "That is the Dice coefficient. Jaccard similarity divides the shared n-grams by the union.",
+                lambda a, b, n: 2 * _of_the_sum(a, b, n),
+            ),
+            Mistake(
+                "last n-gram left out",
+                "the last n-gram of each text is missing",
+                "The last n-gram starts at position len(words) - n, which range(len(words) - n) leaves out.",
+                lambda a, b, n: _similarity(a[:-1], b[:-1], n),
             ),
         ),
         ("There are len(words) - n + 1 sequences in a text.", "set has & and |."),

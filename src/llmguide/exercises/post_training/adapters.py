@@ -1,14 +1,13 @@
 """Exercises of adapters: low-rank layers, their size, and merging them."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
+from llmguide.exercises.differentiation import with_gradient
 from llmguide.post_training.adapters.lora_layer import add_low_rank
 
 
@@ -18,18 +17,6 @@ def _lora(x: Tensor, W: Tensor, A: Tensor, B: Tensor, alpha: float) -> Tensor:
 
 def _low_rank(x: Tensor, W: Tensor, A: Tensor, B: Tensor, scale: float) -> Tensor:
     return x @ W.T + scale * (x @ A.T) @ B.T
-
-
-def _with_gradients(function: Callable[..., Any], arguments: Arguments) -> tuple[Any, str]:
-    """Observe a layer's output, and whether a loss on it can train both matrices of the adapter."""
-    x, W, A, B, alpha = arguments
-    A, B = A.clone().requires_grad_(), B.clone().requires_grad_()
-    output = function(x, W, A, B, alpha)
-    if not isinstance(output, Tensor) or not output.requires_grad:
-        return output, "no gradient"
-    gradients = torch.autograd.grad(output.sum(), (A, B), allow_unused=True)
-    trained = all(gradient is not None for gradient in gradients)
-    return output.detach(), "a gradient for A and B" if trained else "no gradient"
 
 
 def _n_params(shapes: list[tuple[int, int]], rank: int) -> int:
@@ -86,7 +73,7 @@ EXERCISES = (
     Exercise(
         "lora",
         "lora(x, W, A, B, alpha): a linear layer W (out, in) with an adapter A (r, in), B (out, r) whose "
-        "scale is alpha / r. No bias. Gradients must be able to flow back to A and B.",
+        "scale is alpha / r. No bias. Gradients must be able to flow back to x, A and B.",
         _lora,
         lambda: [
             (noise(17, 3, 6), noise(18, 5, 6), noise(19, 2, 6), noise(20, 5, 2), 8.0),
@@ -130,9 +117,10 @@ EXERCISES = (
                 lambda x, W, A, B, alpha: _low_rank(x, W, A, B, alpha / len(B)),
             ),
             Mistake(
-                "no gradient for the adapter",
-                "the output is right, but no gradient reaches A, or none reaches B",
-                "A and B are what LoRA trains. Use neither detach() nor torch.no_grad().",
+                "no gradient",
+                "the output is right, but no gradient reaches A, B or x",
+                "A and B are what LoRA trains, and adapters of earlier layers get their gradients through x. "
+                "Use neither detach() nor torch.no_grad().",
                 lambda x, W, A, B, alpha: _lora(x, W, A.detach(), B.detach(), alpha),
             ),
             Mistake(
@@ -155,7 +143,7 @@ EXERCISES = (
         ),
         level="warm-up",
         minutes=5,
-        observe=_with_gradients,
+        observe=with_gradient(_lora, 0, 2, 3),
     ),
     Exercise(
         "lora-params",

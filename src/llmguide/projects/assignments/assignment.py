@@ -15,6 +15,7 @@ from llmguide.exercises.time_limit import OutOfTime, time_limit
 from llmguide.projects.acceptance import Criterion
 from llmguide.projects.assignments.constitutional_parts import CONSTITUTIONAL_PARTS
 from llmguide.projects.assignments.data_parts import DATA_PARTS
+from llmguide.projects.assignments.domain_expert_parts import DOMAIN_EXPERT_PARTS
 from llmguide.projects.assignments.evaluation_parts import EVALUATION_PARTS
 from llmguide.projects.assignments.fine_tuning_parts import FINE_TUNING_PARTS
 from llmguide.projects.assignments.guardrail_parts import GUARDRAIL_PARTS
@@ -41,6 +42,7 @@ OWN = {
         *DATA_PARTS,
         *EVALUATION_PARTS,
         *FINE_TUNING_PARTS,
+        *DOMAIN_EXPERT_PARTS,
         *GUARDRAIL_PARTS,
         *PREFERENCE_PARTS,
         *PPO_PARTS,

@@ -30,6 +30,11 @@ def _accuracy(chosen: Sequence[float], rejected: Sequence[float], tie: float = 0
     return sum(points) / len(points)
 
 
+def _accuracy_without_ties(chosen: Sequence[float], rejected: Sequence[float]) -> float:
+    untied = [a > b for a, b in zip(chosen, rejected, strict=True) if a != b]
+    return sum(untied) / len(untied)
+
+
 PREFERENCE_PARTS = (
     Exercise(
         "last-token-reward",
@@ -118,6 +123,12 @@ PREFERENCE_PARTS = (
                 "a tie counts as wrong",
                 "A model that guesses is right half the time, so a tie counts as one half.",
                 partial(_accuracy, tie=0.0),
+            ),
+            Mistake(
+                "ties left out",
+                "pairs with a tie are left out",
+                "A tie counts as one half, in a fraction of all pairs.",
+                _accuracy_without_ties,
             ),
             Mistake(
                 "pair swapped",

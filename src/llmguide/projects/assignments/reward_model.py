@@ -89,7 +89,7 @@ ASSIGNMENT = Assignment(
     ),
     functions=("reward",),
     contract="`reward` gets an empty string as the prompt, and as the completion a snippet of a film review, "
-    "a tweet or a product review. There are about 6,000 texts. Only the order of the rewards matters.",
+    "a tweet or a product review. There are about 7,700 texts. Only the order of the rewards matters.",
     decoding=Decoding(max_new_tokens=1),
     deliverables=(
         Deliverable(
