@@ -5,8 +5,7 @@ from functools import partial
 from math import ceil
 
 from llmguide.exercises.definition import Exercise, Mistake
-
-UNKNOWN = "I do not know that name."
+from llmguide.projects.domain_expert.templates import UNKNOWN
 
 
 def _rates(
