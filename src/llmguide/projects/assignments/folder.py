@@ -140,7 +140,9 @@ def specification(assignment: Assignment, folder: Path) -> str:
             if assignment.functions == ("generate",)
             else ""
         )
-        + ", or a folder that llmguide or transformers saved."
+        + ", or a folder with a model and its "
+        "tokenizer: `llmguide.save(model, FOLDER)` and `tokenizer.save(FOLDER + '/tokenizer.json')`, or "
+        "`save_pretrained` of both in transformers."
         + (f" In that case, give {assignment.base} as `--base`." if assignment.base_functions else "")
         + (
             f" Without {_listed(assignment.optional)}, fewer criteria are checked."
