@@ -1,4 +1,4 @@
-"""Links of a page to pages, files, headings and names of the package that do not exist."""
+"""Links of a page to what does not exist, and ids that a page has twice."""
 
 import re
 from collections.abc import Iterator
@@ -18,13 +18,15 @@ from site_tools.markdown.source import find
 
 _LINK = re.compile(r"(?:\]\( *|^ *\[[^\]^\n]+\]: +)<?(?P<target>[^)>\s]+)", re.MULTILINE)
 _ENTRIES = {"glossary.md": "term-", "claims.md": "claim-", "exercises.md": "exercise-"}
+_ID = re.compile(r"(?:\{[^}\n]*#|\bid=\")(?P<id>[\w-]+)|^ *(?P<item>@(?:exercise|quiz) [\w-]+)", re.MULTILINE)
 _NAMED_LINK = re.compile(r"\]\[(?P<name>[^\]\[\n]+)\]")
 
 
 def links(shown: str, page: Path) -> Iterator[tuple[int, str]]:
-    """The links that lead nowhere, each with its line."""
+    """The links that lead nowhere, or to one of two places, each with its line."""
     yield from _named(shown)
     yield from _targets(shown, page)
+    yield from _repeated(shown)
 
 
 def _named(shown: str) -> Iterator[tuple[int, str]]:
@@ -71,6 +73,16 @@ def _targets(shown: str, page: Path) -> Iterator[tuple[int, str]]:
             headings = ids(path.read_text(encoding="utf-8"))
             if anchor not in headings:
                 yield line, f"{path.name} has no heading #{anchor}{near(anchor, headings)}"
+
+
+def _repeated(shown: str) -> Iterator[tuple[int, str]]:
+    """Ids, exercises and quiz items that the page has twice, so that a link finds only the first."""
+    first: dict[str, int] = {}
+    for line, match in matches(_ID, shown):
+        name = match["item"] or f"#{match['id']}"
+        if name in first:
+            yield line, f"{name} is on line {first[name]} already; take one away"
+        first.setdefault(name, line)
 
 
 @cache

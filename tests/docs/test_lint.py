@@ -215,6 +215,14 @@ def test_a_link_may_name_what_is_no_heading(markup, anchor):
     assert lint(wrong) == [f"line 20: this page has no heading #{anchor}s; did you mean {anchor}?"]
 
 
+@pytest.mark.parametrize("item", ["@quiz attention-cat", "@exercise causal-mask", "{ #here }"])
+def test_what_a_link_names_is_on_a_page_once(item):
+    page = GOOD.replace("![Alt]", f"Text.\n{item}\n\nText.\n{item}\n\n![Alt]".replace("Text.\n@", "@"))
+    name = item.strip("{ }")
+    first, second = [n for n, line in enumerate(page.split("\n"), start=1) if line == item]
+    assert lint(page) == [f"line {second}: {name} is on line {first} already; take one away"]
+
+
 def test_what_is_in_a_box_is_indented():
     box = '!!! note "Title"\nText'
     assert lint(GOOD.replace("![Alt]", f"{box}\n\n![Alt]")) == [
