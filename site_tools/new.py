@@ -6,7 +6,9 @@ Examples::
     python -m site_tools.new src/llmguide/nn/softmax.py   a module, its test, and its place in the reference
 """
 
+import re
 import sys
+from keyword import iskeyword
 from pathlib import Path, PurePosixPath
 
 from site_tools import ROOT, write
@@ -87,6 +89,12 @@ def files(name: str) -> dict[Path, str]:
                 f"{name!r} is neither a page, such as docs/learn/softmax.md, nor a module in a folder of the "
                 f"package, such as src/llmguide/nn/softmax.py; the folders are {', '.join(reference.FOLDERS)}"
             )
+    if path.suffix == ".md" and not re.fullmatch("[a-z0-9-]+", path.stem):
+        raise ValueError(f"{path.name}: a page has a name in lower-case letters, digits and hyphens")
+    if path.suffix == ".py" and (not re.fullmatch("[a-z][a-z0-9_]*", path.stem) or iskeyword(path.stem)):
+        raise ValueError(
+            f"{path.name}: a module has a name in lower-case letters, digits and underscores, and no keyword"
+        )
     if there := [file for file in found if (ROOT / file).exists()]:
         raise ValueError(f"{there[0]} exists already; choose another name")
     return {ROOT / file: text for file, text in found.items()}

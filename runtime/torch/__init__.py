@@ -8,14 +8,14 @@ with torch itself. What is missing is refused by name. The files, in reading ord
 | `dtypes`, `promotion` | element types, and the common type of two operands |
 | `attributes`, `tensor` | the class: an array, its type, where its gradient goes |
 | `autograd/` | recording operations, walking back, hooks, `no_grad`, `Function` |
-| `arithmetic`, `unary`, `mixing`, `comparison`, `complexes`, `special` | each element by itself |
+| `arithmetic`, `unary`, `elementwise`, `comparison`, `complexes`, `special` | each element by itself |
 | `operators` | the signs, and writing in place |
-| `reductions`, `extremes`, `statistics`, `softmaxes`, `cumulative` | along axes |
-| `views`, `parts`, `joining` | other shapes |
+| `reductions`, `minmax`, `statistics`, `softmaxes`, `cumulative` | along axes |
+| `views`, `slicing`, `joining` | other shapes |
 | `indexing`, `gathering`, `masking`, `ordering` | elements by place, condition and size |
 | `products`, `contraction`, `norms`, `linalg` | matrices |
 | `creation`, `filled`, `ranges` | tensors from numbers, of constants, and of evenly spaced numbers |
-| `conversion`, `python_values` | tensors of other types, and back to numbers |
+| `casting`, `python_values` | tensors of other types, and back to numbers |
 | `generator`, `random` | the random stream, and the global one |
 | `random_tensors`, `random_filling` | tensors of random numbers, and filling others with them |
 | `printing` | `repr` |
@@ -47,10 +47,10 @@ from torch.attributes import Size, device, layout, strided  # noqa: E402
 from torch.tensor import Tensor  # noqa: E402
 
 # each adds its names to torch and to Tensor
-from torch import autograd, arithmetic, unary, mixing, comparison, complexes, operators  # noqa: E402
-from torch import views, parts, joining, reductions, extremes, statistics, softmaxes, cumulative  # noqa: E402
+from torch import autograd, arithmetic, unary, elementwise, comparison, complexes, operators  # noqa: E402
+from torch import views, slicing, joining, reductions, minmax, statistics, softmaxes, cumulative  # noqa: E402
 from torch import indexing, gathering, masking, ordering, products, contraction, norms, linalg, special  # noqa: E402
-from torch import python_values, creation, filled, ranges, conversion, printing  # noqa: E402
+from torch import python_values, creation, filled, ranges, casting, printing  # noqa: E402
 from torch import random, random_tensors, random_filling  # noqa: E402
 
 globals().update(_dtypes.NAMES)

@@ -8,9 +8,9 @@ from torch import (
     comparison,
     complexes,
     cumulative,
+    elementwise,
     gathering,
     masking,
-    mixing,
     products,
     special,
     unary,
@@ -112,19 +112,19 @@ class Elementwise:
     def arcsin(self) -> Tensor: ...
     def arctan(self) -> Tensor: ...
 
-    clamp = mixing.clamp
-    clip = mixing.clip
-    clamp_min = mixing.clamp_min
-    clamp_max = mixing.clamp_max
+    clamp = elementwise.clamp
+    clip = elementwise.clip
+    clamp_min = elementwise.clamp_min
+    clamp_max = elementwise.clamp_max
     def maximum(self, other: Tensor) -> Tensor: ...
     def minimum(self, other: Tensor) -> Tensor: ...
-    lerp = mixing.lerp
-    addcmul = mixing.addcmul
-    addcdiv = mixing.addcdiv
-    atan2 = mixing.atan2
-    logaddexp = mixing.logaddexp
-    nan_to_num = mixing.nan_to_num
-    arctan2 = mixing.atan2
+    lerp = elementwise.lerp
+    addcmul = elementwise.addcmul
+    addcdiv = elementwise.addcdiv
+    atan2 = elementwise.atan2
+    logaddexp = elementwise.logaddexp
+    nan_to_num = elementwise.nan_to_num
+    arctan2 = elementwise.atan2
 
     def eq(self, other: Operand) -> Tensor: ...
     def ne(self, other: Operand) -> Tensor: ...
@@ -197,14 +197,14 @@ class Elementwise:
     neg_ = unary.neg
     abs_ = unary.abs
     round_ = unary.round
-    clamp_ = mixing.clamp
-    clip_ = mixing.clip
-    clamp_min_ = mixing.clamp_min
-    clamp_max_ = mixing.clamp_max
-    lerp_ = mixing.lerp
-    addcmul_ = mixing.addcmul
-    addcdiv_ = mixing.addcdiv
-    nan_to_num_ = mixing.nan_to_num
+    clamp_ = elementwise.clamp
+    clip_ = elementwise.clip
+    clamp_min_ = elementwise.clamp_min
+    clamp_max_ = elementwise.clamp_max
+    lerp_ = elementwise.lerp
+    addcmul_ = elementwise.addcmul
+    addcdiv_ = elementwise.addcdiv
+    nan_to_num_ = elementwise.nan_to_num
     def logical_and_(self, other: Operand) -> Tensor: ...
     def logical_or_(self, other: Operand) -> Tensor: ...
     logical_not_ = comparison.logical_not

@@ -8,8 +8,8 @@ import numpy as np
 
 from torch import dtypes
 from torch.autograd.record import record, write
-from torch.parts import basic
 from torch.promotion import cast
+from torch.slicing import basic
 from torch.tensor import Tensor, make, method, packed
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Copies: tensors joined, repeated and turned."""
+"""Copies: clone, and tensors concatenated, stacked, repeated, flipped and rolled."""
 
 from __future__ import annotations
 

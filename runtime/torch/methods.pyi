@@ -4,7 +4,7 @@ import builtins
 from typing import Any, Literal, overload
 
 from torch import (
-    conversion,
+    casting,
     creation,
     cumulative,
     filled,
@@ -15,13 +15,13 @@ from torch import (
     masking,
     norms,
     ordering,
-    parts,
     printing,
     products,
     python_values,
     random_filling,
     random_tensors,
     reductions,
+    slicing,
     softmaxes,
     statistics,
     views,
@@ -57,13 +57,13 @@ class Methods(Elementwise):
     swapdims = views.transpose
     moveaxis = views.movedim
 
-    select = parts.select
-    narrow = parts.narrow
-    split = parts.split
-    chunk = parts.chunk
-    unbind = parts.unbind
-    diagonal = parts.diagonal
-    unfold = parts.unfold
+    select = slicing.select
+    narrow = slicing.narrow
+    split = slicing.split
+    chunk = slicing.chunk
+    unbind = slicing.unbind
+    diagonal = slicing.diagonal
+    unfold = slicing.unfold
 
     clone = joining.clone
     contiguous = joining.contiguous
@@ -220,7 +220,7 @@ class Methods(Elementwise):
     ) -> Tensor: ...
     new_full = filled.new_full
 
-    to = conversion.to
+    to = casting.to
     def bool(self, memory_format: object = None) -> Tensor: ...
     def byte(self, memory_format: object = None) -> Tensor: ...
     def char(self, memory_format: object = None) -> Tensor: ...
@@ -233,20 +233,20 @@ class Methods(Elementwise):
     def double(self, memory_format: object = None) -> Tensor: ...
     def cfloat(self, memory_format: object = None) -> Tensor: ...
     def cdouble(self, memory_format: object = None) -> Tensor: ...
-    type_as = conversion.type_as
+    type_as = casting.type_as
     @overload
     def type(self, dtype: None = None) -> str: ...
     @overload
     def type(self, dtype: DType) -> Tensor: ...
-    cpu = conversion.cpu
-    cuda = conversion.cuda
-    pin_memory = conversion.pin_memory
-    fill_ = conversion.fill_
-    zero_ = conversion.zero_
-    set_ = conversion.set_
-    share_memory_ = conversion.share_memory_
-    resolve_conj = conversion.resolve_conj
-    resolve_neg = conversion.resolve_neg
+    cpu = casting.cpu
+    cuda = casting.cuda
+    pin_memory = casting.pin_memory
+    fill_ = casting.fill_
+    zero_ = casting.zero_
+    set_ = casting.set_
+    share_memory_ = casting.share_memory_
+    resolve_conj = casting.resolve_conj
+    resolve_neg = casting.resolve_neg
 
     bernoulli = random_tensors.bernoulli
     multinomial = random_tensors.multinomial

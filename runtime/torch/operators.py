@@ -26,7 +26,7 @@ from torch.comparison import (
     lt,
     ne,
 )
-from torch.mixing import addcdiv, addcmul, atan2, clamp, clamp_max, clamp_min, clip, lerp, nan_to_num
+from torch.elementwise import addcdiv, addcmul, atan2, clamp, clamp_max, clamp_min, clip, lerp, nan_to_num
 from torch.products import matmul
 from torch.tensor import Tensor, alias, share
 from torch.unary import (

@@ -28,7 +28,16 @@ from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_
 from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import all_claims, claim
 from site_tools.content.quiz import chapters, item
-from site_tools.fences import COMPUTED, Fence, blanked, fences, matches, prose_lines, split_computed
+from site_tools.fences import (
+    COMPUTED,
+    PARAGRAPH,
+    Fence,
+    blanked,
+    fences,
+    matches,
+    prose_lines,
+    split_computed,
+)
 from site_tools.markdown.computed import RUNS_ON, measured
 from site_tools.markdown.exercises import LINE as EXERCISE
 from site_tools.markdown.math import FORMULA, tex_of
@@ -51,10 +60,14 @@ _DIRECTIVES = {
     "quiz": (QUIZ, "@quiz attention-cat"),
     "claims": (CLAIMS, "@claims weight-tying gpt2-117m"),
 }
-_SLIPS = {  # in prose without formulas and computed values
+_BOLD = re.compile(rf"\*\*(?=\S){PARAGRAPH}\*\*")
+_SLIPS = {  # in prose without formulas, computed values and bold words
     r"\$\$|(?<![\\$\w])\$(?=[A-Za-z\\({])": "belongs to no formula; close it, or write \\$ for a dollar sign",
     r"\{\{|\}\}": "belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces",
     r"\] \([^)\s]+\.\w+\)": "is no link; take away the space after ]",
+    r"\[\^[^\]\n]+\]": "is a footnote, and pages have none; write it into the text",
+    r"`+": "closes no code; write it before and after the code, in one paragraph",
+    r"\*\*": "makes nothing bold; write it before and after the words, in one paragraph",
 }
 _PLACEHOLDERS = ("Title of the page", "FOLDER/PAGE", "One sentence for search engines")
 
@@ -244,7 +257,7 @@ def _directives(shown: str) -> Iterator[Problem]:
 def _near_misses(rest: str) -> Iterator[Problem]:
     """What looks like the guide's markup, and would be published as it is typed."""
     for pattern, problem in _SLIPS.items():
-        for line, match in _matches(pattern, rest):
+        for line, match in _matches(pattern, blanked(_BOLD, rest)):
             yield line, f"{match[0]} {problem}"
     for line, match in _matches(r"\[\[ *(?P<key>[A-Za-z][^\[\]\n]*)\]\]", rest):
         if not REFERENCE.fullmatch(match[0]) and not re.fullmatch(RUNS_ON, match[0]):
@@ -254,8 +267,8 @@ def _near_misses(rest: str) -> Iterator[Problem]:
         if not CITATION.fullmatch(match[0]):
             meant = near(match["key"].lower(), all_works())
             yield line, f"{match[0]} is no citation, such as [@vaswani2017, section 3; @brown2020]{meant}"
-    uncited = blanked(re.compile(r"\[@[^\]\n]*\]"), rest)
-    for line, match in _matches(r"(?<![\w/\[])[@[](?P<key>[a-z][\w.-]*\w)\]?(?![\[(:])", uncited):
+    unmarked = blanked(REFERENCE, blanked(re.compile(r"\[@[^\]\n]*\]"), rest))
+    for line, match in _matches(r"(?<![\w/\[])(?:@|\[\[?)(?P<key>[a-z][\w.-]*\w)\]?(?![\[(:])", unmarked):
         if match["key"] in all_works():
             yield line, f"{match[0]} is no citation; write [@{match['key']}]"
         elif match["key"] in all_facts():

@@ -1,12 +1,14 @@
-"""Links of a page to pages, files, headings and names of the package that do not exist."""
+"""Links of a page to what does not exist, and ids that a page has twice."""
 
 import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from llmguide.exercises import exercises
 from llmguide.pages.entries import near
 from site_tools import DOCS, GENERATED, ROOT, page_paths
+from site_tools.built.plain_markdown import sections
 from site_tools.content.claims import all_claims
 from site_tools.content.glossary import all_terms
 from site_tools.fences import blanked, matches
@@ -15,13 +17,16 @@ from site_tools.markdown.math import FORMULA
 from site_tools.markdown.source import find
 
 _LINK = re.compile(r"(?:\]\( *|^ *\[[^\]^\n]+\]: +)<?(?P<target>[^)>\s]+)", re.MULTILINE)
+_ENTRIES = {"glossary.md": "term-", "claims.md": "claim-", "exercises.md": "exercise-"}
+_ID = re.compile(r"(?:\{[^}\n]*#|\bid=\")(?P<id>[\w-]+)|^ *(?P<item>@(?:exercise|quiz) [\w-]+)", re.MULTILINE)
 _NAMED_LINK = re.compile(r"\]\[(?P<name>[^\]\[\n]+)\]")
 
 
 def links(shown: str, page: Path) -> Iterator[tuple[int, str]]:
-    """The links that lead nowhere, each with its line."""
+    """The links that lead nowhere, or to one of two places, each with its line."""
     yield from _named(shown)
     yield from _targets(shown, page)
+    yield from _repeated(shown)
 
 
 def _named(shown: str) -> Iterator[tuple[int, str]]:
@@ -52,8 +57,11 @@ def _targets(shown: str, page: Path) -> Iterator[tuple[int, str]]:
         path = (page.parent / target).resolve()
         inside = path.relative_to(DOCS).as_posix() if path.is_relative_to(DOCS) else ""
         if inside.startswith((*GENERATED, "reference/")):  # a fresh checkout has none of them
-            is_entry = inside in {"glossary.md", "claims.md"} and re.match("(?:term|claim)-", anchor)
-            if is_entry and anchor not in _entries():
+            is_entry = inside in _ENTRIES and anchor.startswith(_ENTRIES[inside])
+            if inside not in _in_nav():
+                known = [relative(DOCS / name, page) for name in _in_nav()]
+                yield line, f"no page {target}{near(target, known)}"
+            elif is_entry and anchor not in _entries():
                 yield line, f"{inside} has no entry #{anchor}{near(anchor, _entries())}"
             continue
         if not path.exists():
@@ -67,11 +75,28 @@ def _targets(shown: str, page: Path) -> Iterator[tuple[int, str]]:
                 yield line, f"{path.name} has no heading #{anchor}{near(anchor, headings)}"
 
 
+def _repeated(shown: str) -> Iterator[tuple[int, str]]:
+    """Ids, exercises and quiz items that the page has twice, so that a link finds only the first."""
+    first: dict[str, int] = {}
+    for line, match in matches(_ID, shown):
+        name = match["item"] or f"#{match['id']}"
+        if name in first:
+            yield line, f"{name} is on line {first[name]} already; take one away"
+        first.setdefault(name, line)
+
+
 @cache
 def _entries() -> set[str]:
-    """The ids of the entries of the glossary and of the page of claims, which are generated."""
+    """The ids of the entries of generated pages: terms, claims and exercises."""
     terms = {term.anchor for term in all_terms().values()}
-    return terms | {claim.anchor for claim in all_claims().values()}
+    claims = {claim.anchor for claim in all_claims().values()}
+    return terms | claims | {f"exercise-{name}" for name in exercises()}
+
+
+@cache
+def _in_nav() -> set[str]:
+    """Every page of the navigation, those that are generated included."""
+    return {name for group in sections().values() for name in group}
 
 
 def _is_module(name: str) -> bool:

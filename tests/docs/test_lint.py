@@ -114,6 +114,8 @@ def test_bad_page_fails(old, new, complaint):
         ("Of [context-gpt3].", "[context-gpt3] is no fact; write [[context-gpt3]]"),
         ("[[runs on: learn/attention]]", "[[runs on: learn/attention]] is no fact"),
         ("[[runs-on: learn/attentio]]", "there is no docs/learn/attentio.md"),
+        ("Of [[context-gpt3].", "[[context-gpt3] is no fact; write [[context-gpt3]]"),
+        ("Of [[context-gpt3.", "[[context-gpt3 is no fact; write [[context-gpt3]]"),
         ("Of [[Context-GPT3]].", "[[Context-GPT3]] is no fact of .*; did you mean context-gpt3?"),
         ("As [@Vaswani2017] says.", "[@Vaswani2017] is no citation, .*; did you mean vaswani2017?"),
         (
@@ -136,10 +138,16 @@ def test_bad_page_fails(old, new, complaint):
             "See [it](../claims.md#claim-weight-typing).",
             "claims.md has no entry .*; did you mean claim-weight-tying?",
         ),
+        ("See [it](../exercises.md#exercise-causal-masc).", "did you mean exercise-causal-mask?"),
+        ("See [it](../reference/nn/attentio.md).", "no page .*; did you mean ../reference/nn/attention.md?"),
+        ("See [it](../quiz/foundation.md).", "no page .*; did you mean ../quiz/foundations.md?"),
         ("See [it][llmguide.nn.attention.attentio].", "does not define 'attentio' .* mean attention?"),
         ("See [it][llmguide.nn.attentio].", "does not define 'attentio' .* did you mean attention?"),
         ("As $x + 1 says.", "$ belongs to no formula; close it, or write \\$ for a dollar sign"),
         ("$$\nx + 1\n", "$$ belongs to no formula"),
+        ("It is `x + 1.", "` closes no code; write it before and after"),
+        ("It is **bold.", "** makes nothing bold; write it before and after"),
+        ("It is so.[^1]", "[^1] is a footnote, and pages have none"),
         ("It is {{ 4 = 2 + }}.", "{{ 4 = 2 + }} does not end in a Python expression"),
         ("It is {{2+2}}.", "{{ belongs to no computed value; write {{ 4 = 2 + 2 }}, with both spaces"),
         ("It is {{ 4 = 2 + 2 }.", "{{ belongs to no computed value"),
@@ -184,7 +192,8 @@ def test_what_only_looks_like_markup_passes():
         "$x_{{ij}}$, $5 and $10, and a mail to me@example.org",
         '??? note "Title"\n\n    - Text\n\n        !!! tip "Inner"\n            Text',
         "As [@vaswani2017] says.\n\n@sources",
-        "See [it](#term-frequency) and [the quiz](../quiz/generated.md).\n\n## Term frequency",
+        "See [it](#term-frequency) and [the quiz](../quiz/code.md#generated).\n\n## Term frequency",
+        "**Bold** and `a ** b`, ``a`b``, **two\nlines**, and $a^**$",
         "See [there][a], [`attention`][llmguide.nn.attention], and `a[0][1]`.\n\n[a]: https://pytorch.org/",
         "In [the last part](#part) and [there](attention.md#the-formula), see [PyTorch](https://pytorch.org/).",
     ):
@@ -204,6 +213,14 @@ def test_a_link_may_name_what_is_no_heading(markup, anchor):
     assert lint(page) == []
     wrong = page.replace(f"(#{anchor})", f"(#{anchor}s)")
     assert lint(wrong) == [f"line 20: this page has no heading #{anchor}s; did you mean {anchor}?"]
+
+
+@pytest.mark.parametrize("item", ["@quiz attention-cat", "@exercise causal-mask", "{ #here }"])
+def test_what_a_link_names_is_on_a_page_once(item):
+    page = GOOD.replace("![Alt]", f"Text.\n{item}\n\nText.\n{item}\n\n![Alt]".replace("Text.\n@", "@"))
+    name = item.strip("{ }")
+    first, second = [n for n, line in enumerate(page.split("\n"), start=1) if line == item]
+    assert lint(page) == [f"line {second}: {name} is on line {first} already; take one away"]
 
 
 def test_what_is_in_a_box_is_indented():

@@ -97,3 +97,6 @@ def test_the_subset_installs_by_itself(tmp_path):
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{tmp_path / 'torch' / '__init__.py'} tensor(2.)\n"
+    (licenses,) = tmp_path.glob("*.dist-info/licenses")
+    assert (licenses / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
+    assert (licenses / "torch" / "NOTICE").is_file()

@@ -1,4 +1,4 @@
-"""Other element types, and filling a tensor."""
+"""Casts to other element types, and filling a tensor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits and mixtures: what combines two or three tensors, or a tensor and bounds."""
+"""Elementwise operations on two or three tensors: clamp, lerp, addcmul, addcdiv, atan2 and logaddexp."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parts of a tensor along its axes; they share its memory."""
+"""Slices of a tensor: select, narrow, split, chunk, unbind, diagonal and unfold. They share its memory."""
 
 from __future__ import annotations
 

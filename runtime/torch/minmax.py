@@ -1,4 +1,4 @@
-"""The largest, the smallest and the middle one, and where they are."""
+"""The maximum, the minimum, the median, and their indices."""
 
 from __future__ import annotations
 
