@@ -6,8 +6,10 @@ computed name, or starts another Python, could run anything, and depends on ever
 """
 
 import ast
+import sys
 from collections.abc import Iterable
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 
 from site_tools import ROOT, hash_of
@@ -52,6 +54,13 @@ def closure(paths: Iterable[Path]) -> set[Path] | None:
             return None
         wanted |= imports - found
     return found
+
+
+@cache
+def versions() -> str:
+    """The versions of Python and of all installed packages, pinned or not."""
+    found = {f"{each.metadata['Name']} {each.version}" for each in distributions()}
+    return "\n".join([sys.version, *sorted(found)])
 
 
 @cache

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, hash_of, write
+from site_tools.cells.imports import versions
 from site_tools.command_line import argument_parser
 
 LEDGER = CACHE / "parity"
@@ -112,7 +113,8 @@ def run_tests() -> None:
     """Repeat the tests whose inputs have changed since they passed, and record their comparisons anew."""
     sources = [path for folder in ("src", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
     code = hash_of([*sources, ROOT / "conftest.py", ROOT / "pyproject.toml", ROOT / "constraints.txt"])
-    if STAMP.is_file() and STAMP.read_text() == code:
+    inputs = f"{code}\n{versions()}"
+    if STAMP.is_file() and STAMP.read_text() == inputs:
         return
     join()
     options = ("--numprocesses", "auto", "--dist", "loadfile", "--keep", str(PASSED))
@@ -120,7 +122,7 @@ def run_tests() -> None:
         [sys.executable, "-m", "pytest", "-q", *options, "-m", "parity", "tests"], cwd=ROOT, check=True
     )
     join()
-    write(STAMP, code)
+    write(STAMP, inputs)
 
 
 def join() -> None:

@@ -33,7 +33,7 @@ from typing import Any
 from llmguide.pages.records import read_by
 from site_tools import CACHE, DOCS, ROOT, page_paths, write
 from site_tools.cells import labs
-from site_tools.cells.imports import hash_of_imports
+from site_tools.cells.imports import hash_of_imports, versions
 from site_tools.command_line import page_parser
 from site_tools.execution import PageError, located
 from site_tools.fences import Fence, fences
@@ -61,7 +61,7 @@ def page_hash(text: str, page: str) -> str:
 
 def _key(text: str, page: str) -> str:
     """What the outputs of a page depend on, and the outputs."""
-    parts = [importlib.metadata.version("torch"), code_hash(text, page), page_hash(text, page)]
+    parts = [versions(), code_hash(text, page), page_hash(text, page)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -284,3 +284,17 @@ def test_a_figure_is_kept_beside_the_others_of_its_page(tmp_path, monkeypatch, c
         axes.plot([0, 1], [0, 1])
     assert capsys.readouterr().out == '![An "alt" text](../assets/figures/learn/x/w.svg)\n\nFigure: C\n'
     assert 'id="learn-x-w-' in (tmp_path / "assets/figures/learn/x/w.svg").read_text()
+
+
+def test_a_page_is_run_again_with_another_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_pages, "ROOT", tmp_path)
+    monkeypatch.setattr(run_pages, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(run_pages, "CACHE", tmp_path / ".cache")
+    path = tmp_path / "docs" / "page.md"
+    path.parent.mkdir()
+    path.write_text("Two: {{ 2 = 1 + 1 }}.\n", encoding="utf-8")
+    assert not run_pages.check(path)
+    text = path.read_text(encoding="utf-8")
+    assert is_current(path, text)
+    monkeypatch.setattr(run_pages, "versions", lambda: "numpy 0.1")
+    assert not is_current(path, text)

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 
 from site_tools import CACHE, DOCS, ROOT, chromium
@@ -45,8 +44,7 @@ def surroundings() -> str:
         programs.append("")
     own = [path for path in sorted(Path(__file__).parent.rglob("*")) if path.suffix in {".py", ".cjs"}]
     parts = [
-        sys.version,
-        sorted(f"{found.metadata['Name']} {found.version}" for found in distributions()),
+        imports.versions(),
         [platform.platform(), os.cpu_count(), _processor()],
         [_program(name) for name in programs],
         {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
