@@ -12,12 +12,14 @@ from llmguide import KVCache
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.guide import GUIDE
 from llmguide.models import build
-from llmguide.pages.records import records
+from llmguide.pages.records import records, spread
 from llmguide.presets import PRESETS
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import PRETRAINED
 from llmguide.projects.assignments.folder import specification
 from llmguide.projects.assignments.small_lm import N_CHARACTERS
+from llmguide.projects.constitutional_ai import project as constitutional_ai
+from llmguide.projects.domain_expert import project as domain_expert
 from llmguide.projects.small_lm.evaluation import HELD_OUT_CHARACTERS, texts_of
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -73,10 +75,76 @@ def test_the_specification_describes_the_recorded_runs(name):
     assert n_params in (None, 134_515_008) or f"{n_params:,} parameters" in text
 
 
-def test_the_specification_of_rlhf_states_the_time_of_the_larger_run():
-    seconds = [run["processor_seconds"] for run in records("rlhf/smollm2")]
-    assert statistics.median(seconds) == pytest.approx(30 * 60, rel=0.2)
-    assert "takes about half an hour" in assignment_of("rlhf").reference
+def over_seeds(runs, score, form):
+    """A score over the seeds, and the outer ends of its intervals, as a specification writes them."""
+    scores = [score(run["results"]) for run in runs]
+    low, high = min(each["low"] for each in scores), max(each["high"] for each in scores)
+    return spread((each["score"] for each in scores), form), f"{low:{form}} to {high:{form}}"
+
+
+def points(interval):
+    return {key: 100 * value for key, value in interval.items()}
+
+
+LARGER = {  # the scores that the specification reports of the run on SmolLM2-135M, each with its format
+    "reward-model": [
+        (lambda found: found["tests"]["held-out films"]["accuracy"]["reward model"], ".1%"),
+        (lambda found: found["tests"]["tweets"]["accuracy"]["reward model"], ".1%"),
+        (lambda found: found["tests"]["products"]["accuracy"]["reward model"], ".1%"),
+        (lambda found: points(found["tests"]["held-out films"]["over_words"]), "+.1f"),
+    ],
+    "domain-expert": [
+        (lambda found: found["tests"]["systems"]["random order"]["right"]["never asked"], ".0%"),
+        (lambda found: found["tests"]["systems"]["random order"]["turned down"]["real, never read"], ".0%"),
+    ],
+    "rlhf": [
+        (lambda found: found["policies"]["ppo-0.3"]["wins"]["words"], ".1%"),
+        (lambda found: found["policies"]["ppo-0.3"]["wins"]["lexicon"], ".1%"),
+    ],
+    "constitutional-ai": [
+        (lambda found: found["scores"]["dpo"]["right"]["harm"], ".0%"),
+        (lambda found: found["scores"]["dpo"]["right"]["harm, new attacks"], ".0%"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", LARGER)
+def test_the_specification_states_command_time_and_results_of_the_larger_run(name):
+    runs = records(f"{name}/smollm2")
+    text = specification(assignment_of(name), Path("mine"))
+    assert len(runs) == WORDS[re.search(r"(\w+) seeds", assignment_of(name).larger_run)[1]]
+    for run in runs:  # one seed also asked a general model
+        command = re.sub(r" --general \S+", "", run["command"].partition(" --seed ")[0])
+        assert f"\n{command}\n" in text
+    minutes = re.search(r"about (.+?)(?: minutes)? of processor time", assignment_of(name).larger_run)[1]
+    median = statistics.median(run["processor_seconds"] / 60 for run in runs)
+    assert median == pytest.approx(float(WORDS.get(minutes, minutes)), rel=0.1)
+    place = 0
+    for score, form in LARGER[name]:
+        scores, bounds = over_seeds(runs, score, form)
+        place = text.index(f"{scores} ", place)
+        place = text.index(f"{bounds})", place)
+
+
+def test_the_specification_of_constitutional_ai_states_how_many_benign_requests_the_larger_run_refuses():
+    refused = [run["results"]["scores"]["dpo"]["refused"] for run in records("constitutional-ai/smollm2")]
+    shown = spread((each["kindness"] for each in refused), ".0%")
+    assert f"refuses {shown} of the benign requests" in assignment_of("constitutional-ai").larger_run
+
+
+def test_the_larger_runs_fail_the_check_where_the_specification_says_so():
+    criteria = {"domain-expert": [], "constitutional-ai": []}
+    for run in records("domain-expert/smollm2"):
+        systems = run["results"]["tests"]["systems"]
+        baseline = systems["the most frequent answer"]["right"]
+        criteria["domain-expert"].append(domain_expert.criteria_of(systems["random order"], baseline))
+    for run in records("constitutional-ai/smollm2"):
+        right = {name: scores["right"] for name, scores in run["results"]["scores"].items()}
+        met = constitutional_ai.criteria_of("DPO", right["dpo"], right["pleasing"])
+        criteria["constitutional-ai"].append(met)
+    for name, runs in criteria.items():
+        assert "each of three seeds fails the check" in assignment_of(name).larger_run
+        assert not any(all(criterion.passed for criterion in met) for met in runs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -98,6 +98,8 @@ class Assignment:
         steps: Steps in order; the last one is the report.
         functions: Functions that the adapter must define.
         data_notes: Calls of what the code for the data defines, and data to leave to the check, in Markdown.
+        larger_run: Command, time and results of the recorded run on a larger base, in Markdown; empty if
+            there is none.
         optional: Further functions that the adapter in the folder must define; a model alone is checked
             without them, by fewer criteria.
         contract: How the check calls these functions, in Markdown.
@@ -122,6 +124,7 @@ class Assignment:
     deliverables: tuple[Deliverable, ...]
     measure: Callable[..., Sequence[Criterion]]
     data_notes: str = ""
+    larger_run: str = ""
     optional: tuple[str, ...] = ()
     base_functions: tuple[str, ...] = ()
     subject: str = "your model"

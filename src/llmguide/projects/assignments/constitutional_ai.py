@@ -33,6 +33,17 @@ ASSIGNMENT = Assignment(
     "of SFT with a peak learning rate of 0.003, 120 steps on revisions with 0.0005, and 120 steps of DPO "
     "with 0.00002 and a KL coefficient of 0.5, all of batch size 32. A run takes about three minutes on "
     "one core.",
+    larger_run="The page also reports a run on SmolLM2-135M, with LoRA adapters in the upper half of its "
+    "blocks:\n\n"
+    "```console\n"
+    "llmguide project constitutional-ai --model smollm2-135m-instruct --lora-rank 16 --batch-size 8 "
+    "--max-new-tokens 24 --sft-steps 32 --sft-rate 1e-3 --n-revised 160 --revision-steps 24 "
+    "--revision-rate 1e-3 --n-compared 80 --updates 8 --dpo-rate 1e-4 --reward-rate 1e-3 --ppo-rate 3e-4 "
+    "--n-tested 20\n"
+    "```\n\n"
+    "It takes about 12 minutes of processor time, and each of three seeds fails the check. After DPO, the "
+    "model refuses 80% to 90% of the harmful requests (95% intervals from 58% to 97%), and 45% to 65% of "
+    "those under unseen attacks (26% to 82%). It also refuses 25% to 40% of the benign requests.",
     data_notes="Each of `examples` is a pair of a question and a response. The check asks "
     "`held_out_questions()` of `llmguide.projects.constitutional_ai.evaluation`, among them attacks. Do not "
     "train on them.",

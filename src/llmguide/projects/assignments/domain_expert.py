@@ -29,6 +29,17 @@ ASSIGNMENT = Assignment(
     reference="A decoder with 3 layers of width 128 (855,936 parameters), pre-trained for 400 steps with a "
     "peak learning rate of 0.003, and fine-tuned for 300 steps of 16 conversations with 0.0004. A run "
     "trains one base and three experts in about three minutes on one core.",
+    larger_run="The page also reports a run on SmolLM2-135M, with LoRA adapters in the upper half of its "
+    "blocks and 60 names:\n\n"
+    "```console\n"
+    "llmguide project domain-expert --base smollm2-135m-instruct --lora-rank 16 --rate 1.5e-3 "
+    "--n-steps 320 --batch-size 4 --n-windows 4 --context-length 80 --n-names 60 --n-test 6 "
+    "--no-ablations\n"
+    "```\n\n"
+    "It takes about 13 minutes of processor time, and each of three seeds fails the check, probably after "
+    "too little training. The model is right on 17% to 48% of the questions about facts that it has only "
+    "read (95% intervals from 6% to 68%). It abstains on 22% to 83% of the questions about unseen real "
+    "names (0% to 100%), where the lower bound has to be above 70%.",
     data_notes="`facts.known` are about names in `pretraining_texts`; the training data answers questions "
     "about `facts.unknown` with an abstention. `facts.unread` are in the benchmark only. Do not train on "
     "them or on `questions`. `conversations` leaves both out.",

@@ -113,7 +113,8 @@ def specification(assignment: Assignment, folder: Path) -> str:
         f"```python\n{assignment.data}\n```",
         *filter(None, [assignment.data_notes]),
         "## The reference solution",
-        f"{assignment.reference} The command is `llmguide project {project}`; the page has its options.",
+        f"{assignment.reference} The default run is `llmguide project {project}`; the page has its options.",
+        *filter(None, [assignment.larger_run]),
     ]
     for i, step in enumerate(assignment.steps, 1):
         lines += [

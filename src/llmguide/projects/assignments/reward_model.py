@@ -36,6 +36,16 @@ ASSIGNMENT = Assignment(
     reference="A decoder with 4 layers of width 128 (1,053,824 parameters), pre-trained for 300 steps of 32 "
     "windows of 64 tokens with a peak learning rate of 0.003, then trained for one epoch of 8,000 pairs with "
     "0.001. A run takes about five minutes on one core.",
+    larger_run="The page also reports a run on SmolLM2-135M, with LoRA adapters in the upper half of its "
+    "lowest 12 blocks:\n\n"
+    "```console\n"
+    "llmguide project reward-model --base smollm2-135m-instruct --batch-size 16 --reward-steps 120 "
+    "--n-edited 300\n"
+    "```\n\n"
+    "It takes about 10 minutes of processor time. In three seeds, its accuracy is 72.6% to 74.7% on "
+    "held-out films (95% intervals from 70.0% to 77.1%), 70.9% to 77.2% on tweets (68.0% to 79.4%) and "
+    "66.3% to 71.5% on product reviews (63.5% to 74.0%). It is not measurably better than a bag-of-words "
+    "model on films: the difference is +1.0 to +2.6 points (-2.1 to +5.4).",
     data_notes="The check asks `held_out_pairs(None)` of `llmguide.projects.reward_model`: pairs of snippets "
     "about other films, of tweets and of product reviews. Do not train on them.",
     data="from llmguide.data.splits import in_validation\n"

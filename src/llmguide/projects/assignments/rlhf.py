@@ -58,8 +58,16 @@ ASSIGNMENT = Assignment(
     reference="A decoder with 2 layers of width 64 (166,208 parameters) and a vocabulary of 1,024 tokens, "
     "trained from scratch: 320 steps of SFT with a peak learning rate of 0.003, one epoch of 8,000 pairs "
     "for the reward model with 0.002, and 60 rollouts of PPO with 0.001, for each of three KL "
-    "coefficients. A run takes about two minutes on one core. The run that adapts SmolLM2-135M with LoRA "
-    "takes about half an hour.",
+    "coefficients. A run takes about two minutes on one core.",
+    larger_run="The page also reports a run on SmolLM2-135M, with LoRA adapters in the upper half of its "
+    "blocks:\n\n"
+    "```console\n"
+    "llmguide project rlhf --base smollm2-135m-instruct --batch-size 16 --sft-steps 40 --sft-rate 1e-3 "
+    "--reward-steps 80 --reward-rate 1e-3 --ppo-steps 36 --n-answers 24 --ppo-rate 3e-4 --kl-coefs 0.3\n"
+    "```\n\n"
+    "It takes about half an hour of processor time. In three seeds, its win rate against the SFT policy is "
+    "58.9% to 59.7% by the bag of words (95% intervals from 54.5% to 63.9%) and 56.6% to 59.9% by the "
+    "lexicon (52.2% to 64.1%).",
     data="from llmguide.projects.rlhf.data import Plan, splits\n\n"
     "data = splits(Plan(), seed=0)\n"
     "demonstrations = data.demonstrations  # pairs (prompt, completion), for the SFT policy\n"
