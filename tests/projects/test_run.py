@@ -6,7 +6,7 @@ import pytest
 from llmguide.cli.main import main
 from llmguide.files import write_json
 from llmguide.projects.acceptance import Criterion, require_finished, verdict
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import Run, plan_of, write_measurement
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,51 @@ def test_the_record_of_several_processes_says_how_they_were_started(tmp_path, mo
     run(tmp_path).finish({}, {})
     command = json.loads((tmp_path / "record.json").read_text())["command"]
     assert command == "torchrun --nproc-per-node 2 -m llmguide project letters"
+
+
+def record_with_peaks(folder, monkeypatch, *peaks):
+    """The record of a run that was resumed after each stage, in processes with these peaks."""
+    for i, peak in enumerate(peaks):
+        monkeypatch.setattr("llmguide.projects.run.peak_memory", lambda peak=peak: peak)
+        begun = run(folder)
+        for name in range(min(i + 1, len(peaks) - 1)):
+            begun.stage(str(name), lambda: 1)
+    begun.finish({}, {})
+    return json.loads((folder / "record.json").read_text())
+
+
+@pytest.mark.parametrize("peaks", [(900, 300, 200), (200, 900, 300), (200, 300, 900)])
+def test_a_run_that_was_resumed_keeps_the_largest_peak_of_its_processes(tmp_path, monkeypatch, peaks):
+    assert record_with_peaks(tmp_path, monkeypatch, *peaks)["peak_memory_bytes"] == 900
+
+
+def test_the_memory_of_a_run_is_printed_in_gigabytes(tmp_path, monkeypatch, capsys):
+    record_with_peaks(tmp_path, monkeypatch, 2_340_000_000, 1_000_000_000)
+    assert "0 s of processor time, at most 2.3 GB of memory\n" in capsys.readouterr().out
+
+
+def test_a_run_on_a_system_that_reports_no_memory_is_recorded_without(tmp_path, monkeypatch, capsys):
+    assert record_with_peaks(tmp_path, monkeypatch, None, None)["peak_memory_bytes"] is None
+    assert "memory" not in capsys.readouterr().out
+
+
+def test_a_stage_of_a_version_that_recorded_no_memory_is_read(tmp_path, monkeypatch):
+    run(tmp_path).stage("first", lambda: 1)
+    path = tmp_path / "stages" / "first.json"
+    stage = json.loads(path.read_text())
+    del stage["peak_memory_bytes"]
+    write_json(path, stage)
+    monkeypatch.setattr("llmguide.projects.run.peak_memory", lambda: 300)
+    begun = run(tmp_path)
+    begun.stage("first", lambda: pytest.fail("again"))
+    begun.finish({}, {})
+    assert json.loads((tmp_path / "record.json").read_text())["peak_memory_bytes"] == 300
+
+
+def test_a_measurement_records_its_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("llmguide.projects.run.peak_memory", lambda: 300)
+    write_measurement(tmp_path / "record.json", "letters", "some.module", {}, {}, seed=0)
+    assert json.loads((tmp_path / "record.json").read_text())["peak_memory_bytes"] == 300
 
 
 def test_only_a_finished_run_of_the_project_is_checked(tmp_path):

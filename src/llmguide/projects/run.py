@@ -32,6 +32,7 @@ from llmguide.models.saved import write_tensors
 from llmguide.projects.pretrained import save_pretrained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, start_run
+from llmguide.runs.memory import peak_memory
 from llmguide.training import distributed
 
 Plan = TypeVar("Plan")
@@ -84,6 +85,7 @@ class Run:
             content = {
                 "seconds": perf_counter() - start,
                 "processor_seconds": process_time() - cpu_start,
+                "peak_memory_bytes": peak_memory(),
                 "models": {
                     model: sha256(self.output / model)
                     for model, written in self._models().items()
@@ -136,6 +138,9 @@ class Run:
             curves: Training curves by name, such as `llmguide.projects.training.loss_curve` returns.
         """
         stages = [json.loads(path.read_text()) for path in (self.output / "stages").glob("*.json")]
+        processor_seconds = round(sum(stage["processor_seconds"] for stage in stages))
+        peaks = [peak_memory(), *(stage.get("peak_memory_bytes") for stage in stages)]  # older ones have none
+        peak = max(filter(None, peaks), default=None)
         record = {
             "project": self.name,
             "command": shlex.join([*_launcher(), *sys.argv[1:]]),
@@ -146,13 +151,16 @@ class Run:
             "machine": f"{machine()}, {self.device.type}, threads: {torch.get_num_threads()}",
             # of the processes in which the stages ended: a stage that was resumed counts its last part
             "seconds": round(sum(stage["seconds"] for stage in stages)),
-            "processor_seconds": round(sum(stage["processor_seconds"] for stage in stages)),
+            "processor_seconds": processor_seconds,
+            "peak_memory_bytes": peak,
             "results": results,
             "curves": curves,
         }
         if distributed.world().rank == 0:
             write_json(self.output / "record.json", record)
-        say(f"\nrecord of the run:  {self.output / 'record.json'}")
+        memory = f", at most {peak / 1e9:.1f} GB of memory" if peak else ""
+        say(f"\nresources:          {processor_seconds:,} s of processor time{memory}")
+        say(f"record of the run:  {self.output / 'record.json'}")
         say(f"check the run:      llmguide check {self.name} {self.output}")
 
 
@@ -177,6 +185,7 @@ def write_measurement(
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"python": python_version(), "torch": torch.__version__.split("+")[0]},
         "processor_seconds": round(process_time()),
+        "peak_memory_bytes": peak_memory(),
         "results": results,
     }
     write_json(path, record)

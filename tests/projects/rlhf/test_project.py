@@ -208,6 +208,14 @@ def test_measuring_again_draws_other_answers(finished):
     assert found[0] == found[1] != found[2]
 
 
+def test_the_record_of_a_single_policy_has_twenty_pairs_to_read(finished, results):
+    """The assignment asks for as many. Several policies have fewer, so that the record stays small."""
+    single = measure(finished, splits(plan_of(Plan, finished), 0), seed=0, only=[1.2])["answers"]
+    assert [row.keys() for row in single] == [{"prompt", "sft", "ppo-1.2"}] * 20
+    several = results(finished)["answers"]
+    assert [row.keys() for row in several] == [{"prompt", "sft", "ppo-1.2", "ppo-5"}] * 4
+
+
 def test_distinct_2_falls_with_repetition():
     assert distinct_2(["a b c", "d e f"]) == 1.0  # ab, bc, de, ef
     assert distinct_2(["a b", "a b", "a b", "a b"]) == 0.25

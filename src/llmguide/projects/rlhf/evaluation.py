@@ -24,7 +24,8 @@ from llmguide.projects.run import plan_of
 N_PROMPTS = 500  # prompts that the policies are compared on
 N_BEST = 4  # completions of the SFT policy that best-of-n chooses from
 N_BEST_PROMPTS = 100  # prompts on which PPO is compared with best-of-n, others for each seed
-N_SHOWN = 4  # completions of each policy in the record
+N_SHOWN = 4  # completions of each of several PPO policies in the record, which must stay small
+N_COMPARED = 20  # pairs of completions in the record of a run with a single PPO policy, to read side by side
 
 Raters = dict[str, Callable[[list[str]], list[float]]]
 
@@ -77,7 +78,8 @@ def measure(folder: Path, data: Splits, *, seed: int, only: Sequence[float] | No
     names = ["sft", *map(policy_name, plan.kl_coefs if only is None else only)]
     policies: dict[str, Any] = {}
     scores: dict[str, dict[str, list[float]]] = {}
-    samples: list[dict[str, str]] = [{"prompt": text} for text in texts[:N_SHOWN]]
+    n_shown = N_COMPARED if len(names) == 2 else N_SHOWN
+    samples: list[dict[str, str]] = [{"prompt": text} for text in texts[:n_shown]]
     for i, name in enumerate(names):
         policy, _ = open_pretrained(folder / name)
         completions, metrics = completions_of(
