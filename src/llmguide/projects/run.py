@@ -139,8 +139,7 @@ class Run:
         """
         stages = [json.loads(path.read_text()) for path in (self.output / "stages").glob("*.json")]
         processor_seconds = round(sum(stage["processor_seconds"] for stage in stages))
-        peaks = [peak_memory(), *(stage.get("peak_memory_bytes") for stage in stages)]  # older ones have none
-        peak = max(filter(None, peaks), default=None)
+        peak = max(peak_memory() or 0, *(stage.get("peak_memory_bytes") or 0 for stage in stages), 0) or None
         record = {
             "project": self.name,
             "command": shlex.join([*_launcher(), *sys.argv[1:]]),
