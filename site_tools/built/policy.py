@@ -11,8 +11,9 @@ A worker does not inherit the policy of its page, so code of a cell may fetch wh
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from pathlib import Path
+
+from lxml import html
 
 from site_tools import write
 
@@ -31,33 +32,22 @@ _OLD = re.compile(_META.format('[^"]*'))
 _SCRIPT_TYPES = {"", "module", "text/javascript"}  # any other is data
 
 
-class _Scripts(HTMLParser):
+class _Scripts:
     """Inline scripts, event handlers and the policy of a page."""
 
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.inline: list[str] = []
-        self.handlers: list[str] = []
-        self.policy: str | None = None
-        self._is_inline = False
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        self.handlers += [f"{name} of <{tag}>" for name in values if name.startswith("on")]
-        self.handlers += [value for value in values.values() if value.startswith("javascript:")]
-        if tag == "meta" and values.get("http-equiv") == "Content-Security-Policy":
-            self.policy = values.get("content")
-        self._is_inline = tag == "script" and "src" not in values and values.get("type", "") in _SCRIPT_TYPES
-        if self._is_inline:
-            self.inline.append("")
-
-    def handle_data(self, data: str) -> None:
-        if self._is_inline:
-            self.inline[-1] += data
-
-    def handle_endtag(self, tag: str) -> None:
-        self._is_inline = False
+    def __init__(self, page: str) -> None:
+        tree = html.document_fromstring(page)
+        self.inline = [
+            script.text or ""
+            for script in tree.iter("script")
+            if "src" not in script.attrib and script.get("type", "") in _SCRIPT_TYPES
+        ]
+        self.handlers = [
+            f"{attribute.attrname} of <{attribute.getparent().tag}>"
+            for attribute in tree.xpath("//@*[starts-with(name(), 'on')]")
+        ]
+        self.handlers += map(str, tree.xpath("//@*[starts-with(., 'javascript:')]"))
+        self.policy = next(iter(tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")), None)
 
 
 def source(script: str) -> str:
@@ -71,18 +61,18 @@ def source(script: str) -> str:
 
 def policy(pages: list[str]) -> str:
     """The policy under which all these pages work."""
-    scripts = {script for html in pages for script in _Scripts(html).inline}
+    scripts = {script for page in pages for script in _Scripts(page).inline}
     return _POLICY.format(inline=" ".join(sorted(map(source, scripts))))
 
 
-def with_policy(html: str, text: str) -> str:
+def with_policy(page: str, text: str) -> str:
     """The page with this policy, which comes before all that it governs."""
-    return _OLD.sub("", html).replace(_CHARSET, f"{_CHARSET}{_META.format(text)}", 1)
+    return _OLD.sub("", page).replace(_CHARSET, f"{_CHARSET}{_META.format(text)}", 1)
 
 
-def problems(html: str, *, offline: bool = False) -> list[str]:
+def problems(page: str, *, offline: bool = False) -> list[str]:
     """What the policy of a page would block, or should, one line each."""
-    found = _Scripts(html)
+    found = _Scripts(page)
     if found.policy is None:
         return ["no content-security policy"]
     if found.policy == OFFLINE:
@@ -97,5 +87,5 @@ def main(site: Path, *, offline: bool = False) -> None:
     """Write the policy of the pages in a folder."""
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(site.rglob("*.html"))}
     text = OFFLINE if offline else policy(list(pages.values()))
-    for path, html in pages.items():
-        write(path, with_policy(html, text))
+    for path, page in pages.items():
+        write(path, with_policy(page, text))

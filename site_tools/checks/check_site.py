@@ -6,67 +6,52 @@ must be unique, and the content-security policy must allow what the page brings.
 """
 
 import gzip
+import os
 import re
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
 from functools import cache
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from lxml import html
+from lxml.html import HtmlElement
 
 from site_tools import ROOT
 from site_tools.built import policy
 
 # The folder that the site is served from; 404.html, which is shown at any depth, has absolute links into it.
 BASE = "/llmguide/"
-URL_ATTRIBUTES = {"action", "data", "formaction", "href", "poster", "src", "srcset", "xlink:href"}
+URL_ATTRIBUTES = ("action", "data", "formaction", "href", "poster", "src", "srcset", "xlink:href")
 NAMES_ONLY = {"canonical", "next", "prev"}  # kinds of <link> that name a page and load nothing
 CSS_URL = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)|@import\s+["']([^"']+)["']""")
 
 
-@dataclass
-class Page(HTMLParser):
+class Page:
     """What one HTML page holds, and what is wrong with the page by itself."""
 
-    text: str
-    ids: set[str] = field(default_factory=set)
-    links: set[str] = field(default_factory=set)
-    loads: set[str] = field(default_factory=set)
-    problems: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self._seen: Counter[str] = Counter()
-        self._headings = 0
-        self.feed(self.text)
-        self.ids = set(self._seen)
-        self.problems += [f"id {name!r} stands {n} times" for name, n in self._seen.items() if n > 1]
-        if self._headings != 1:
-            self.problems.append(f"{self._headings} main headings (h1) instead of 1")
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note ids, links and loaded files of one element."""
-        values = {name: value or "" for name, value in attrs}
-        self._headings += tag == "h1"
-        if "id" in values:
-            self._seen[values["id"]] += 1
-        if tag == "img" and not values.get("alt"):
-            self.problems.append(f"image without alt: {values.get('src')}")
-        if (
-            tag == "svg"
-            and values.get("role") == "img"
-            and not (values.keys() & {"aria-label", "aria-labelledby"})
-        ):
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.links: set[str] = set()
+        self.loads: set[str] = set()
+        tree = html.document_fromstring(text)
+        ids = Counter(map(str, tree.xpath("//@id")))
+        self.ids = set(ids)
+        self.problems = [f"id {name!r} stands {n} times" for name, n in ids.items() if n > 1]
+        if (headings := len(tree.xpath("//h1"))) != 1:
+            self.problems.append(f"{headings} main headings (h1) instead of 1")
+        for image in tree.xpath("//img[not(@alt) or @alt='']"):
+            self.problems.append(f"image without alt: {image.get('src')}")
+        if tree.xpath("//svg[@role='img' and not(@aria-label) and not(@aria-labelledby)]"):
             self.problems.append("svg with role=img and no aria-label")
-        names_only = tag == "link" and values.get("rel") in NAMES_ONLY
-        kind = "a" if "alternate" in values.get("rel", "").split() else tag  # must exist, and is not loaded
-        for name in URL_ATTRIBUTES & values.keys():
-            self._note(kind, values[name], names_only=names_only)
-        self.loads.update(css_urls(values.get("style", "")))
+        for url in tree.xpath(f"//@*[{' or '.join(f'name()={name!r}' for name in URL_ATTRIBUTES)}]"):
+            self._note(url.getparent(), str(url))
+        self.loads.update(url for style in tree.xpath("//@style") for url in css_urls(style))
 
-    def _note(self, tag: str, url: str, *, names_only: bool) -> None:
-        if tag == "a" or url.startswith("#"):
+    def _note(self, element: HtmlElement, url: str) -> None:
+        names_only = element.tag == "link" and element.get("rel") in NAMES_ONLY
+        must_only_exist = element.tag == "a" or "alternate" in element.get("rel", "").split()
+        if must_only_exist or url.startswith("#"):
             self.links.add(url)
         elif not names_only:
             self.loads.add(url)
@@ -123,8 +108,14 @@ def local_file(site: Path, origin: Path, url_path: str) -> Path:
     if not path:
         return origin
     target = site / path.removeprefix(BASE) if path.startswith("/") else origin.parent / path
-    target = target.resolve()
-    return target / "index.html" if target.is_dir() else target
+    target = Path(os.path.normpath(target))
+    return target / "index.html" if is_folder(target) else target
+
+
+@cache
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path; asked of the same paths by every page."""
+    return path.is_dir()
 
 
 def weights(site: Path) -> dict[str, int]:

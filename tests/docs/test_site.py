@@ -28,11 +28,6 @@ def write_site(folder: Path, body: str, **others: str) -> Path:
     return folder
 
 
-def test_the_built_site_is_whole() -> None:
-    assert (ROOT / "site" / "index.html").is_file(), "there is no site/ to test; build it first: make site"
-    assert problems(ROOT / "site") == []
-
-
 def pencils(site: Path) -> dict[str, str]:
     """The file that the pencil of each page opens, in the repository."""
     pattern = re.compile(r'<a href="[^"]*/edit/main/([^"]*)"[^>]* rel="edit"')
