@@ -109,7 +109,7 @@ def test_another_field(tmp_path):
 
 
 def test_folders_are_sorted_and_hidden_files_passed_over(tmp_path):
-    for name in "b.txt", "a.txt", ".git/config", "sub/.hidden", "sub/c.txt":
+    for name in "b.txt", "a.txt", ".git/config", "sub/.hidden", "sub/c.txt", "sub/__pycache__/c.pyc":
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
     assert [d.text for d in read(tmp_path)] == ["a.txt", "b.txt", "sub/c.txt"]

@@ -435,6 +435,24 @@ def test_same_seed_same_text_and_another_seed_another():
     assert not torch.equal(a, c)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_copies_of_a_prompt_are_read_once(name, monkeypatch):
+    model, ids = from_hf(hf_model(name)), prompts(1, 6).repeat(4, 1)
+    lengths, hidden = [], model.hidden
+
+    def counted(ids, **options):
+        lengths.append(ids.numel())
+        return hidden(ids, **options)
+
+    expected = generate(model, ids, 5, generator=torch.Generator().manual_seed(0), use_cache=False)
+    monkeypatch.setattr(model, "hidden", counted)
+    completions = generate(model, ids, 5, generator=torch.Generator().manual_seed(0))
+    assert completions.tolist() == expected.tolist()
+    assert len(set(map(tuple, completions.tolist()))) > 1
+    assert lengths[0] == 6
+    assert sum(lengths) <= 6 + 4 * 4
+
+
 def test_stream_hands_out_each_token_at_once():
     calls = []
 

@@ -95,7 +95,15 @@ def test_derivatives_of_other_kinds():
         inputs = x.detach(), weight, bias
         return jvp(function, inputs, tuple(torch.ones_like(part) for part in inputs))[1]
 
-    for derivative in (twice, by_row, forward):
+    @torch.no_grad()
+    def forward_without_graph(function):
+        return forward(function)
+
+    @torch.no_grad()
+    def rows_without_graph(function):
+        return vmap(lambda row: function(row[None], weight, bias))(x)
+
+    for derivative in (twice, by_row, forward, forward_without_graph, rows_without_graph):
         assert_parity(derivative(linear), derivative(F.linear), atol=1e-5, **NAMES)
 
 

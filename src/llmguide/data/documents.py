@@ -71,7 +71,8 @@ def read(
     r"""Stream the documents of files and folders, in an order that depends on the file names only.
 
     Args:
-        paths: Files, and folders that are searched at any depth. Hidden files and folders are skipped.
+        paths: Files, and folders that are searched at any depth. Hidden files and folders are skipped, and
+            so are ``__pycache__`` and ``__MACOSX``.
         text_field: Key or column that holds the text in JSON lines and Parquet.
         on_unread: Function that is called with each `Unread`; None: they are ignored.
 
@@ -292,7 +293,7 @@ def _tar(stream: BufferedIOBase, source: str, text_field: str, budget: Source) -
 
 
 def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return any(part.startswith((".", "__MACOSX", "__pycache__")) for part in path.parts)
 
 
 def _printable(path: str | Path) -> str:

@@ -78,9 +78,19 @@ class CachedSteps:
         self, text: Int[Tensor, "B T"], attention_mask: AttentionMask | None
     ) -> Float[Tensor, "B V"]:
         """Compute the logits of the token after each row; the arguments are those of `next_logits`."""
+        if self.cache.length == 0 and attention_mask is None and self._are_copies(text):
+            logits = next_logits(self.model, text[:1], None, self.cache)
+            copies = text.new_zeros(len(text))
+            self.cache.reorder(copies)
+            return logits[copies]
         if self.cache.length == 0 or self.fast_step is None:
             return next_logits(self.model, text, attention_mask, self.cache)
         return self.fast_step(text[:, -1], attention_mask, self.cache).float()
+
+    def _are_copies(self, text: Int[Tensor, "B T"]) -> bool:
+        """Return whether the rows are one prompt that is to be completed several times."""
+        has_sources = isinstance(self.model, Reading)  # rows with equal texts then have sources that differ
+        return len(text) > 1 and not has_sources and bool((text == text[0]).all())
 
     def reorder(self, rows: Int[Tensor, " B_new"]) -> None:
         """Replace the texts by rows of them, which may repeat."""

@@ -61,9 +61,14 @@ def linear(
     """
     if not HAS_FASTER_ONEDNN or not _suits_onednn(x, weight):
         return F.linear(x, weight, bias)
-    apply: Any = _OneDNNLinear.apply  # torch leaves it untyped
+    # apply inspects the signature of forward each time, so it is called only where something differentiates
+    apply: Any = _OneDNNLinear.apply if _is_differentiated() else _OneDNNLinear.forward
     out: Tensor = apply(x, weight, bias)
     return out
+
+
+def _is_differentiated() -> bool:
+    return torch.is_grad_enabled() or torch.autograd.forward_ad._current_level >= 0
 
 
 def _suits_onednn(x: Tensor, weight: Tensor) -> bool:

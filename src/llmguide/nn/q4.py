@@ -264,7 +264,8 @@ def dequantize_q4(model: nn.Module) -> nn.Module:
             continue
         for name, quantized in list(module.named_children()):
             if isinstance(quantized, Q4Linear):
-                layer = Linear(quantized.in_features, quantized.out_features, bias=False)
+                # on "meta" no weights are sampled, only to be replaced
+                layer = Linear(quantized.in_features, quantized.out_features, bias=False, device="meta")
                 layer.weight = nn.Parameter(quantized.weight)
                 setattr(module, name, layer.train(quantized.training))
     return model
