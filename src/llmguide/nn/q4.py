@@ -174,15 +174,15 @@ class Q4Linear(nn.Module):
             key = (dtype, *((id(buffer), buffer._version) for buffer in buffers))
         except RuntimeError:  # buffers made in inference mode do not count their changes
             return self.weight.to(dtype)
-        if self.kept[0] != key:
+        weight: Tensor
+        kept_key, weight, _ = self.kept
+        if kept_key != key:
             with torch.inference_mode(False):  # training may use it later
-                weight = torch.empty(
-                    self.out_features, self.in_features, dtype=dtype, device=self.codes.device
-                )
+                weight = self.row_scales.new_empty(self.out_features, self.in_features, dtype=dtype)
                 for at, rows in _parts(self):
                     weight[at] = rows
             self.kept = key, weight, buffers  # while the buffers exist, no other tensor has their ids
-        return self.kept[1]
+        return weight
 
     def _rows_by_kernel(self, at: slice) -> Float32[Tensor, "n D_in"]:
         start, end, step = at.indices(self.out_features)
