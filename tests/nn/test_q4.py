@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from llmguide.nn import q4
+from llmguide.nn import _q4_product, q4
 from llmguide.nn.q4 import Q4Embedding, Q4Linear, dequantize_q4, quantize_q4, stack_q4
 
 
@@ -59,7 +59,7 @@ def test_gradient_of_the_input_is_that_of_a_product_with_the_weight(
     keeps_weights, rows_at_once, n_corrected, monkeypatch
 ):
     monkeypatch.setattr(q4, "KEEPS_WEIGHTS", keeps_weights)
-    monkeypatch.setattr(q4, "ROWS", rows_at_once)
+    monkeypatch.setattr(_q4_product, "ROWS", rows_at_once)
     correction = Q4Linear(*quantize_q4(torch.randn(n_corrected, 64))) if n_corrected else None
     layer = Q4Linear(*quantize_q4(torch.randn(11, 64)), correction=correction)
     x = torch.randn(2, 3, 64, requires_grad=True)

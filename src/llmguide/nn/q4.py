@@ -28,7 +28,7 @@ Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -38,6 +38,7 @@ from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
 from llmguide.nn._linear import Linear, linear
+from llmguide.nn._q4_product import DequantizedProduct, kept_weight
 
 try:  # in the tab, from kernels.mjs
     kernels: Any = import_module("torch_kernels")
@@ -47,7 +48,6 @@ except ImportError:
 
 KEEPS_WEIGHTS = sys.platform != "emscripten"  # a tab has too little memory for them
 BLOCK = 32  # weights that share a scale and a zero point
-ROWS = 4096  # of a large matrix that are dequantized at once
 Q4Weight = tuple[  # codes, scales, zeros and row scales, as `Q4Linear` takes them
     Int16[Tensor, "D_out n_blocks 8"],
     UInt8[Tensor, "D_out n_blocks"],
@@ -130,8 +130,8 @@ class Q4Linear(nn.Module):
         if kernel and x.shape[-1:] == (self.in_features,) and not torch.is_grad_enabled():
             return self.prepared()(x)
         if KEEPS_WEIGHTS:
-            return linear(x, self._kept_weight(x.dtype))
-        apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
+            return linear(x, kept_weight(self, x.dtype))
+        apply: Any = DequantizedProduct.apply  # torch leaves it untyped
         out: Tensor = apply(x, self)
         return out
 
@@ -167,23 +167,6 @@ class Q4Linear(nn.Module):
 
         return multiply
 
-    def _kept_weight(self, dtype: torch.dtype) -> Float[Tensor, "D_out D_in"]:
-        """The dequantized weight in a data type, computed again if a buffer has changed."""
-        buffers = list(self.buffers())
-        try:
-            key = (dtype, *((id(buffer), buffer._version) for buffer in buffers))
-        except RuntimeError:  # buffers made in inference mode do not count their changes
-            return self.weight.to(dtype)
-        weight: Tensor
-        kept_key, weight, _ = self.kept
-        if kept_key != key:
-            with torch.inference_mode(False):  # training may use it later
-                weight = self.row_scales.new_empty(self.out_features, self.in_features, dtype=dtype)
-                for at, rows in _parts(self):
-                    weight[at] = rows
-            self.kept = key, weight, buffers  # while the buffers exist, no other tensor has their ids
-        return weight
-
     def _rows_by_kernel(self, at: slice) -> Float32[Tensor, "n D_in"]:
         start, end, step = at.indices(self.out_features)
         assert step == 1
@@ -195,28 +178,6 @@ class Q4Linear(nn.Module):
             corrections = self.correction.rows(at)
             weights[: len(corrections)] += corrections
         return weights
-
-
-class _DequantizedProduct(torch.autograd.Function):
-    """Compute x W^T, and dequantize W again in the backward pass instead of saving it for autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Q4Linear) -> Tensor:
-        ctx.layer = layer
-        parts = [linear(x, weight.to(x.dtype)) for _, weight in _parts(layer)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        parts = [linear(grad[..., at], weight.to(grad.dtype).T) for at, weight in _parts(ctx.layer)]
-        return sum(parts[1:], parts[0]), None
-
-
-def _parts(layer: Q4Linear) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the dequantized weight, some rows at a time."""
-    for start in range(0, layer.out_features, ROWS):
-        at = slice(start, start + ROWS)
-        yield at, layer.rows(at)
 
 
 class Q4Embedding(nn.Module):
