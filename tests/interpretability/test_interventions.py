@@ -164,3 +164,13 @@ def test_steering_adds_a_difference_of_means(name):
         expected = logits(models.peer)
     with steer(models.ours, 2 * vector, layer=1), torch.no_grad():
         assert_parity(models.ours(IDS), expected, of=f"{OURS}steering.steer", against=PEER, atol=1e-4)
+
+
+def test_each_row_of_a_batch_can_have_its_own_steering_vector():
+    model = pair("llama").ours
+    vectors = torch.randn(len(IDS), 1, model.config.d_model)
+    with steer(model, vectors, layer=1), torch.no_grad():
+        together = model(IDS)
+    for ids, vector, expected in zip(IDS, vectors, together, strict=True):
+        with steer(model, vector[0], layer=1), torch.no_grad():
+            torch.testing.assert_close(model(ids[None])[0], expected)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmguide.nn._linear import Linear, processor
-from llmguide.nn.q4 import Q4Linear, stack_q4
+from llmguide.nn.q4 import Q4Linear, kernel, stack_q4
 
 
 def fast_linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]:
@@ -61,7 +61,7 @@ def _beside(layers: Sequence[Callable[[Tensor], Tensor]]) -> Callable[[Tensor], 
     """Concatenate the results of layers."""
     if all(type(layer) is Q4Linear for layer in layers):
         quantized = cast(Sequence[Q4Linear], layers)
-        if len(layers) > 1:
+        if kernel and len(layers) > 1:
             quantized = (stack_q4(quantized),)
         layers = [layer.prepared() for layer in quantized]
     if len(layers) == 1:

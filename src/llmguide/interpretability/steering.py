@@ -44,12 +44,13 @@ def steering_vector(
 
 
 @contextmanager
-def steer(model: TransformerDecoder, vector: Float[Tensor, " D"], *, layer: int) -> Iterator[None]:
+def steer(model: TransformerDecoder, vector: Float[Tensor, "*B_1 D"], *, layer: int) -> Iterator[None]:
     """Add a vector to the residual stream at every position while the context is open.
 
     Args:
         model: The decoder to change.
-        vector: Steering vector to add; multiply it by a strength, which may be negative.
+        vector: Steering vector to add, times a strength, which may be negative; or one for each row of the
+            batch, of shape (B, 1, D).
         layer: Blocks that have run when the vector is added.
 
     >>> from llmguide import ModelConfig, build, steer

@@ -1,4 +1,4 @@
-r"""Matrices in 4 bits that stay in 4 bits while a model runs: a linear layer and an embedding.
+r"""A linear layer and an embedding whose weights are stored in 4 bits.
 
 A row is cut into blocks of 32 weights. A block stores 32 codes from 0 to 15, a scale and a zero point; a row
 stores one number by which its scales are multiplied:
@@ -18,7 +18,8 @@ shift of it makes 8 neighboring weights.
 In the tab `Q4Linear` calls a kernel, q4_linear.ts, which rounds inputs to 16 bits. A precise layer calls it
 again, with what the rounding left of them. Where gradients are recorded it multiplies in float32 instead, by
 rows that q4_rows.ts dequantizes. Outside the tab, generation in bfloat16 calls torch's kernel for 4-bit
-weights (`llmguide.nn._int4`).
+weights (`llmguide.nn._int4`). Otherwise a layer there keeps its dequantized weight after the first call: that
+takes seven times the memory, and a pass of SmolLM2-135M over five tokens takes a quarter of the time.
 
 A matrix whose rows are not equally important, such as an embedding, may store the rounding errors of its
 first rows as a second matrix in 4 bits. Leaves out: training the weights.
@@ -26,7 +27,8 @@ first rows as a second matrix in 4 bits. Leaves out: training the weights.
 Reference: the quantization types of llama.cpp, ``ggml-quants.c``.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -36,6 +38,7 @@ from jaxtyping import Float, Float32, Int, Int16, UInt8
 from torch import Tensor, nn
 
 from llmguide.nn._linear import Linear, linear
+from llmguide.nn._q4_product import DequantizedProduct, kept_weight
 
 try:  # in the tab, from kernels.mjs
     kernels: Any = import_module("torch_kernels")
@@ -43,8 +46,8 @@ try:  # in the tab, from kernels.mjs
 except ImportError:
     kernel = rows_kernel = None
 
+KEEPS_WEIGHTS = sys.platform != "emscripten"  # a tab has too little memory for them
 BLOCK = 32  # weights that share a scale and a zero point
-ROWS = 4096  # of a large matrix that are dequantized at once
 Q4Weight = tuple[  # codes, scales, zeros and row scales, as `Q4Linear` takes them
     Int16[Tensor, "D_out n_blocks 8"],
     UInt8[Tensor, "D_out n_blocks"],
@@ -99,6 +102,8 @@ class Q4Linear(nn.Module):
         self.is_precise = False  # multiplies in the tab with inputs of 32 bits instead of 16
         # What `stack_q4` made of it and others; a tuple is no submodule.
         self.stack: tuple[Q4Linear, ...] = ()
+        # The dequantized weight, and the buffers and their versions from which it was computed.
+        self.kept: tuple[Any, ...] = (None, None, None)
 
     def rows(self, at: Int[Tensor, " n"] | slice) -> Float32[Tensor, "n D_in"]:
         """Dequantize some rows."""
@@ -121,10 +126,12 @@ class Q4Linear(nn.Module):
         return self.rows(slice(None))
 
     def forward(self, x: Float[Tensor, "*batch D_in"]) -> Float[Tensor, "*batch D_out"]:
-        """Multiply by the dequantized weight, some rows of it at a time, or call the kernel of the tab."""
+        """Multiply by the dequantized weight, or call the kernel of the tab."""
         if kernel and x.shape[-1:] == (self.in_features,) and not torch.is_grad_enabled():
             return self.prepared()(x)
-        apply: Any = _DequantizedProduct.apply  # torch leaves it untyped
+        if KEEPS_WEIGHTS:
+            return linear(x, kept_weight(self, x.dtype))
+        apply: Any = DequantizedProduct.apply  # torch leaves it untyped
         out: Tensor = apply(x, self)
         return out
 
@@ -171,28 +178,6 @@ class Q4Linear(nn.Module):
             corrections = self.correction.rows(at)
             weights[: len(corrections)] += corrections
         return weights
-
-
-class _DequantizedProduct(torch.autograd.Function):
-    """Compute x W^T, and dequantize W again in the backward pass instead of saving it for autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Q4Linear) -> Tensor:
-        ctx.layer = layer
-        parts = [linear(x, weight.to(x.dtype)) for _, weight in _parts(layer)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        parts = [linear(grad[..., at], weight.to(grad.dtype).T) for at, weight in _parts(ctx.layer)]
-        return sum(parts[1:], parts[0]), None
-
-
-def _parts(layer: Q4Linear) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the dequantized weight, some rows at a time."""
-    for start in range(0, layer.out_features, ROWS):
-        at = slice(start, start + ROWS)
-        yield at, layer.rows(at)
 
 
 class Q4Embedding(nn.Module):

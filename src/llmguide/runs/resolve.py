@@ -7,7 +7,7 @@
 | LoRA adapter, of PEFT or of a run | its base, with the adapter merged into the weights |
 | folder of transformers | the model in it |
 | packaged model, such as ``smollm2-135m-instruct`` | the model, downloaded once |
-| the same in 4 bits, ``smollm2-135m-instruct-q4`` | the model, whose weights stay quantized in memory |
+| the same in 4 bits, ``smollm2-135m-instruct-q4`` | the model, with weights stored in 4 bits |
 | name on the hub, such as ``openai-community/gpt2`` | the model or adapter, downloaded once |
 """
 

@@ -158,7 +158,7 @@ def head_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Compute the mean cross-entropy of a model's last hidden states, in the form that suits its output head.
 
-    A 4-bit head is never dequantized as a whole, but the logits of all unmasked targets are held at once.
+    A 4-bit head computes the logits of all unmasked targets at once, which are then held in memory.
 
     Args:
         model: A decoder of `llmguide.models`.
