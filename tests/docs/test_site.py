@@ -1,4 +1,4 @@
-"""The built site is whole, its checker sees what is broken, and its settings keep their promises."""
+"""The checker of the built site, which make site runs, sees what is broken; settings keep their promises."""
 
 import json
 import re
@@ -26,11 +26,6 @@ def write_site(folder: Path, body: str, **others: str) -> Path:
     for name, text in others.items():
         (folder / name.replace("_", ".")).write_text(text, encoding="utf-8")
     return folder
-
-
-def test_the_built_site_is_whole() -> None:
-    assert (ROOT / "site" / "index.html").is_file(), "there is no site/ to test; build it first: make site"
-    assert problems(ROOT / "site") == []
 
 
 def pencils(site: Path) -> dict[str, str]:
