@@ -2,11 +2,11 @@
 
 import random
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
-from jaxtyping import install_import_hook
 
 from tests import typecheck
 from tests.seed import SEED
@@ -20,7 +20,8 @@ settings.register_profile(
 )
 settings.load_profile("same")
 
-install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
+jaxtyping.jaxtyped = typecheck.jaxtyped
+jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
 
 
 @pytest.fixture(autouse=True)

@@ -32,6 +32,7 @@ def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):
     assert last["exact/gold"] == pytest.approx(tuned["gold"], abs=1e-4)
 
 
+@pytest.mark.nightly  # it is resumed as sft is, which is tested each time
 def test_a_run_in_two_sittings_ends_as_one(runs):
     args = ["dpo", "--n-steps", "8", "--checkpoint-every", "4"]
     for name in ("whole", "stopped"):

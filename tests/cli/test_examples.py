@@ -60,6 +60,9 @@ DOWNLOADED = ("tatsu-lab/", "trl-lib/", "vader")
 LOCAL = [line for line in EXAMPLES if line.split()[1] in TRAINING - {"pretrain"}]
 LOCAL = [line for line in LOCAL if not any(name in line for name in DOWNLOADED)]
 ORDER = ["sft", "reward", "dpo", "ppo", "grpo"]  # PPO needs a reward model
+LOCAL = sorted(LOCAL, key=lambda line: ORDER.index(line.split()[1]))
+# The longest of each command has the most options.
+LONGEST = [max((line for line in LOCAL if line.split()[1] == name), key=len) for name in ORDER]
 MANY = range(5)
 
 
@@ -82,11 +85,14 @@ def start(stock, tmp_path_factory):  # noqa: F811
     return folder, str(stock("qwen3"))
 
 
-def test_every_training_example_runs(start, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "lines", [LONGEST, pytest.param(LOCAL, marks=pytest.mark.nightly)], ids=["longest", "all"]
+)
+def test_every_training_example_runs(lines, start, monkeypatch, capsys):
     folder, model = start
     monkeypatch.chdir(folder)
     judge, failed = "", []
-    for i, line in enumerate(sorted(LOCAL, key=lambda line: ORDER.index(line.split()[1]))):
+    for i, line in enumerate(lines):
         name, *args = shlex.split(line)[1:]
         output = str(folder / "runs" / str(i))
         options = dict(pairwise(args))

@@ -31,6 +31,7 @@ def test_in_the_tiny_world_it_gains_the_reward_it_follows(variant, runs):
     assert tuned["gold"] <= tuned["best_gold"] + 1e-3
 
 
+@pytest.mark.nightly  # it is resumed as ppo is, which is tested each time
 def test_a_run_in_two_sittings_ends_as_one(runs):
     args = ["grpo", "--n-steps", "4", "--checkpoint-every", "2", "--batch-size", "4"]
     for name in ("whole", "stopped"):

@@ -44,6 +44,7 @@ def test_a_run_in_two_sittings_ends_as_one(runs):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="gloo on localhost")
+@pytest.mark.nightly  # tests/post_training/rl/test_trainer_distributed.py proves it without torchrun
 def test_two_processes_of_torchrun_end_as_one(runs):
     args = ["ppo", "--n-steps", "3", "--batch-size", "16"]
     assert main([*args, "--output", str(runs / "one")]) == 0

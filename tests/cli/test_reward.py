@@ -70,6 +70,7 @@ def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written, ca
     assert f"{newest} is a reward model, which generates no text" in capsys.readouterr().err
 
 
+@pytest.mark.nightly  # it is resumed as sft is, which is tested each time
 def test_a_run_in_two_sittings_ends_as_one(tmp_path, written):
     args = ["reward", "--data", written(PAIRS), *SMALL, "--n-steps", "4", "--checkpoint-every", "2"]
     for name in ("whole", "stopped"):

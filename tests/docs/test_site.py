@@ -1,4 +1,4 @@
-"""The built site is whole, its checker sees what is broken, and its settings keep their promises."""
+"""The checker of the built site, which make site runs, sees what is broken; settings keep their promises."""
 
 import json
 import re

@@ -139,8 +139,16 @@ def test_only_the_config_is_fetched_for_an_estimate(hub, tmp_path):
     ("config", "message"),
     [
         ({"model_type": "gemma3"}, "model_type 'gemma3' is not among gpt2, bloom, bert, llama, mistral"),
-        ({"model_type": "gpt2", "quantization_config": {}}, "choose the unquantized model"),
-        ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention=True has no equal"),
+        pytest.param(
+            {"model_type": "gpt2", "quantization_config": {}},
+            "choose the unquantized model",
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param(
+            {"model_type": "gpt2", "add_cross_attention": True},
+            "add_cross_attention=True has no equal",
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=lambda value: value.get("model_type") if isinstance(value, dict) else "",
 )

@@ -127,6 +127,7 @@ class Kill:
         pass
 
 
+@pytest.mark.nightly
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
     copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-2")
     (copy / "models" / "summary" / "LoRA, rank 2.safetensors").unlink()
