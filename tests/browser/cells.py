@@ -1,5 +1,6 @@
 """What a reader does with a cell: open its page, edit and run it, move on."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
@@ -11,6 +12,11 @@ from tests.browser.windows import DESKTOP, watch, window
 
 MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
 PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
+TORCH = "learn/attention"  # its first cell needs numpy
+ISOLATED = {
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+}
 PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
 Opener = Callable[[str], tuple[Page, list[str]]]
 
@@ -61,6 +67,23 @@ def run(page: Page, box: Locator) -> str:
     said = page.locator("#cell-announcer")
     expect(said).not_to_be_empty(timeout=PATIENCE)
     return said.text_content() or ""
+
+
+def numpy_wheel() -> str:
+    """File name of numpy's wheel."""
+    steps = json.loads(MANIFEST.read_text(encoding="utf-8"))["steps"]
+    return steps["torch"]["wheels"][0]["url"].rpartition("/")[2]
+
+
+def run_plain(page: Page, code: str, needs: str = "core") -> dict:
+    """Run code through backend.js, as widgets and exercises do."""
+    return page.evaluate(
+        """async ([code, needs]) => {
+          const { run } = await import(new URL("../../runtime/backend.js", location).href);
+          return run(code, { needs, name: "test" });
+        }""",
+        [code, needs],
+    )
 
 
 def difference(page: Page, number: int) -> list[str]:

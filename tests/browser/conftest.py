@@ -5,7 +5,7 @@ import http.server
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A route of Playwright would also switch off the cache, and pass each request through Python.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
 ]
 
 
@@ -67,6 +69,11 @@ def _hover_at_rest(self: Locator, **options: Any) -> None:
 # On a busy machine Playwright's own click can go down before the move and up after it, and is lost;
 # the pointer of its own hover is then on another element.
 Locator.click, Locator.hover = _click_at_rest, _hover_at_rest
+
+
+def representative(names: Iterable[str], *chosen: str) -> list[Any]:
+    """All names as parameters, those that were not chosen for each night."""
+    return [name if name in chosen else pytest.param(name, marks=pytest.mark.nightly) for name in names]
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):

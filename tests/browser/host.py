@@ -78,6 +78,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
     def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-cache")  # each file is asked for again, though not sent again
         for name, value in self.host.headers.items():
             self.send_header(name, value)
         super().end_headers()
@@ -107,3 +108,7 @@ def wait_until(page: Page, holds: Callable[[], object]) -> None:
     while not holds():
         assert time.monotonic() < last, "it has not become true within a minute"
         page.wait_for_timeout(50)
+
+
+def wait_until_asked(page: Page, host: Host, end: str) -> None:
+    wait_until(page, lambda: any(path.endswith(end) for path in host.asked))

@@ -1,10 +1,11 @@
 """What a cell shows before, during and after a run, after an edit, and when a cell above it fails."""
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.cells import PATIENCE, PLAIN, cell, open_page, plain_cell, run, write
+from tests.browser.cells import PATIENCE, PLAIN, Opener, cell, open_page, plain_cell, run, visits, write
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
 
@@ -21,6 +22,12 @@ MISTAKES = {
     "torch.ones(2).shap": "'Tensor' object has no attribute 'shap'. Did you mean: 'shape'?",
     "torch.conv2d": "torch.conv2d is not in the in-page subset; run with PyTorch",
 }
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Iterator[Opener]:
+    with visits(browser) as opened:
+        yield opened
 
 
 def unfold(page: Page) -> None:
@@ -46,11 +53,10 @@ def test_the_line_is_short_and_its_details_open_from_the_keyboard(browser: Brows
         assert not problems
 
 
-def test_a_long_wait_is_told_beforehand(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, "learn/pretraining")
-        last = page.locator(".cell:has([data-cell]) .cell-note").last
-        expect(last).to_contain_text(" or more")
+def test_a_long_wait_is_told_beforehand(opened: Opener) -> None:
+    page, _ = opened("learn/pretraining")
+    last = page.locator(".cell:has([data-cell]) .cell-note").last
+    expect(last).to_contain_text(" or more")
 
 
 @pytest.mark.parametrize(("platform", "key"), [("MacIntel", "⌘ Enter"), ("Linux x86_64", "Ctrl-Enter")])
@@ -64,99 +70,97 @@ def test_the_key_that_runs_is_that_of_the_keyboard(browser: Browser, platform: s
         expect(plain_cell(page).locator(".cell-help")).to_contain_text(f"{key} runs.")
 
 
-def test_an_output_that_the_code_did_not_make_is_dimmed_and_says_so(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        stored, origin, result = (box.locator(it) for it in (".output", ".cell-origin", ".cell-result"))
-        expect(stored).not_to_contain_class("dimmed")
-        write(page, box, "print('mine')")
-        expect(stored).to_contain_class("dimmed")
-        expect(origin).to_have_text("Output of the original code")
-        assert "differs" not in run(page, box)
-        expect(result.locator("code")).to_have_text("mine\n")
-        expect(result).not_to_contain_class("dimmed")
-        expect(origin).to_have_count(0)
-        write(page, box, "print('other')")
-        expect(result).to_contain_class("dimmed")
-        expect(result).to_contain_text("of an earlier run")
-        page.reload()
-        expect(stored).to_contain_class("dimmed")
-        expect(origin).to_have_text("Output of the original code")
-        expect(box.locator("[data-cell] > pre .tok-string")).to_have_text("'other'")
-        box.get_by_role("button", name="Reset").click()
-        expect(stored).not_to_contain_class("dimmed")
-        expect(origin).to_have_count(0)
-        assert not problems
+def test_an_output_that_the_code_did_not_make_is_dimmed_and_says_so(opened: Opener) -> None:
+    page, problems = opened(PLAIN)
+    box = plain_cell(page)
+    stored, origin, result = (box.locator(it) for it in (".output", ".cell-origin", ".cell-result"))
+    expect(stored).not_to_contain_class("dimmed")
+    write(page, box, "print('mine')")
+    expect(stored).to_contain_class("dimmed")
+    expect(origin).to_have_text("Output of the original code")
+    assert "differs" not in run(page, box)
+    expect(result.locator("code")).to_have_text("mine\n")
+    expect(result).not_to_contain_class("dimmed")
+    expect(origin).to_have_count(0)
+    write(page, box, "print('other')")
+    expect(result).to_contain_class("dimmed")
+    expect(result).to_contain_text("of an earlier run")
+    page.reload()
+    expect(stored).to_contain_class("dimmed")
+    expect(origin).to_have_text("Output of the original code")
+    expect(box.locator("[data-cell] > pre .tok-string")).to_have_text("'other'")
+    box.get_by_role("button", name="Reset").click()
+    expect(stored).not_to_contain_class("dimmed")
+    expect(origin).to_have_count(0)
+    assert not problems
 
 
-def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        error = box.locator(".cell-result:has(.error)")
-        write(page, box, "import time\n1 / slow\ntime.sleep(60)")
-        run(page, box)
-        expect(error).not_to_contain_class("dimmed")
-        write(page, cell(page, 1), "slow = 1")
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-note")).to_have_text("Running", timeout=PATIENCE)
-        expect(error).to_contain_class("dimmed")
-        box.get_by_role("button", name="Stop").click()
-        expect(box.locator(".cell-run")).to_have_text("Run")
-        assert not problems
+@pytest.mark.nightly
+def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(opened: Opener) -> None:
+    page, problems = opened(PLAIN)
+    box = plain_cell(page)
+    error = box.locator(".cell-result:has(.error)")
+    write(page, box, "import time\n1 / slow\ntime.sleep(60)")
+    run(page, box)
+    expect(error).not_to_contain_class("dimmed")
+    write(page, cell(page, 1), "slow = 1")
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-note")).to_have_text("Running", timeout=PATIENCE)
+    expect(error).to_contain_class("dimmed")
+    box.get_by_role("button", name="Stop").click()
+    expect(box.locator(".cell-run")).to_have_text("Run")
+    assert not problems
 
 
-def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, FIGURE)
-        unfold(page)
-        last = page.locator("[data-cell]").count()
-        figures = page.locator("article figure").count()
-        write(page, cell(page, 1), "nothing = 0")
-        said = run(page, cell(page, last))
-        assert "above failed, so this cell did not run. You have edited cell 1" in said
-        link = cell(page, last).locator(".cell-note a")
-        number = int(link.text_content().removeprefix("Cell "))
-        assert 1 < number < last, "the reader did not touch the cell that fails"
-        assert page.locator("article figure").count() == figures
-        assert page.locator(".error").count() == 1
-        assert page.locator("article .dimmed").count() >= 2, "the outputs of both cells are dimmed"
-        link.click()
-        expect(cell(page, number).locator(".cell-run")).to_be_focused()
-        expect(page.locator(".error")).to_be_in_viewport()
-        cell(page, 1).get_by_role("button", name="Reset").click()
-        assert "failed" not in run(page, cell(page, last))
-        expect(cell(page, last).locator(".dimmed")).to_have_count(0)
-        expect(page.locator(".error")).to_have_count(0)
-        assert not problems
+@pytest.mark.nightly
+def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(opened: Opener) -> None:
+    page, problems = opened(FIGURE)
+    unfold(page)
+    last = page.locator("[data-cell]").count()
+    figures = page.locator("article figure").count()
+    write(page, cell(page, 1), "nothing = 0")
+    said = run(page, cell(page, last))
+    assert "above failed, so this cell did not run. You have edited cell 1" in said
+    link = cell(page, last).locator(".cell-note a")
+    number = int(link.text_content().removeprefix("Cell "))
+    assert 1 < number < last, "the reader did not touch the cell that fails"
+    assert page.locator("article figure").count() == figures
+    assert page.locator(".error").count() == 1
+    assert page.locator("article .dimmed").count() >= 2, "the outputs of both cells are dimmed"
+    link.click()
+    expect(cell(page, number).locator(".cell-run")).to_be_focused()
+    expect(page.locator(".error")).to_be_in_viewport()
+    cell(page, 1).get_by_role("button", name="Reset").click()
+    assert "failed" not in run(page, cell(page, last))
+    expect(cell(page, last).locator(".dimmed")).to_have_count(0)
+    expect(page.locator(".error")).to_have_count(0)
+    assert not problems
 
 
-def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        write(page, cell(page, 1), "print('above')\nimport time\ntime.sleep(60)")
-        box = plain_cell(page)
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-note")).to_have_text("Running cell 1 first", timeout=PATIENCE)
-        box.get_by_role("button", name="Stop").click()
-        expect(box.locator(".cell-note")).to_have_text("Stopped. Variables are kept", timeout=PATIENCE)
-        expect(box.locator(".cell-result")).to_have_count(0)
-        expect(box.locator(".output")).not_to_contain_class("dimmed")
-        assert not problems
+@pytest.mark.nightly
+def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(opened: Opener) -> None:
+    page, problems = opened(PLAIN)
+    write(page, cell(page, 1), "print('above')\nimport time\ntime.sleep(60)")
+    box = plain_cell(page)
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-note")).to_have_text("Running cell 1 first", timeout=PATIENCE)
+    box.get_by_role("button", name="Stop").click()
+    expect(box.locator(".cell-note")).to_have_text("Stopped. Variables are kept", timeout=PATIENCE)
+    expect(box.locator(".cell-result")).to_have_count(0)
+    expect(box.locator(".output")).not_to_contain_class("dimmed")
+    assert not problems
 
 
-def test_an_error_says_what_to_do(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, "learn/attention")
-        unfold(page)
-        for code, message in MISTAKES.items():
-            write(page, cell(page, 1), code)
-            run(page, cell(page, 1))
-            error = cell(page, 1).locator(".cell-result .error").text_content()
-            assert error.endswith(message)
-        check_gradient(page)
-        assert not problems
+def test_an_error_says_what_to_do(opened: Opener) -> None:
+    page, problems = opened("learn/attention")
+    unfold(page)
+    for code, message in MISTAKES.items():
+        write(page, cell(page, 1), code)
+        run(page, cell(page, 1))
+        error = cell(page, 1).locator(".cell-result .error").text_content()
+        assert error.endswith(message)
+    check_gradient(page)
+    assert not problems
 
 
 def check_gradient(page: Page) -> None:

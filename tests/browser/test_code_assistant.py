@@ -124,7 +124,9 @@ def test_code_is_never_markup(browser: Browser, assistant: Assistant) -> None:
         assert page.evaluate("window.attacked ?? null") is None
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
+)
 def test_open_to_everyone(browser: Browser, assistant: Assistant, width: int, scheme: str) -> None:
     with opened(browser, assistant, width, scheme) as page:
         complete(page, "call(", 5)

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+from tests.browser.conftest import representative
 from tests.browser.host import wait_until
 from tests.browser.places import AT_REST, IS_THERE, expect_to_land
 from tests.browser.windows import DESKTOP, PHONE
@@ -25,7 +26,7 @@ def place(entry: Locator) -> Locator:
 
 # On the phone the contents are in the drawer, so that the click comes from a script there.
 @pytest.mark.parametrize(("width", "motion"), [(DESKTOP, "no-preference"), (PHONE, "reduce")])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", representative(PAGES, "attention"))
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])  # chooses other entries
 def test_the_first_click_on_an_entry_of_the_contents_lands(
     browser: Browser, site_url: str, name: str, width: int, *, motion: str, seed: int

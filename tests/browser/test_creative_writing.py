@@ -194,6 +194,7 @@ def test_stop_keeps_what_was_written_and_stops_the_model(browser: Browser, assis
         assert shown.strip() in said.inner_text()
 
 
+@pytest.mark.nightly
 def test_killed_in_the_middle_of_an_answer_nothing_seen_is_lost(
     browser: Browser, assistant: Assistant
 ) -> None:
@@ -243,6 +244,7 @@ def test_a_tab_without_the_token_reads_nothing_and_says_why(browser: Browser, as
         expect(other.locator("#text")).to_have_value("a secret")
 
 
+@pytest.mark.nightly
 def test_a_text_is_saved_when_the_database_is_free_again(browser: Browser, assistant: Assistant) -> None:
     with opened(browser, assistant, broken="503") as page:
         page.route("**/api/documents/*", lambda route: route.fulfill(status=503, json={"error": "locked"}))
@@ -254,6 +256,7 @@ def test_a_text_is_saved_when_the_database_is_free_again(browser: Browser, assis
         expect(page.locator("#text")).to_have_value("kept in the page")
 
 
+@pytest.mark.nightly
 def test_two_tabs_do_not_overwrite_each_other(browser: Browser, assistant: Assistant) -> None:
     with window(browser, DESKTOP) as context:
         first, second = context.new_page(), context.new_page()
@@ -278,7 +281,14 @@ def test_what_is_typed_last_is_saved_when_the_page_is_left(browser: Browser, ass
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme"), [(DESKTOP, "light"), (DESKTOP, "dark"), (PHONE, "light"), (PHONE, "dark")]
+    ("width", "scheme"),
+    [
+        (PHONE, "dark"),
+        *(
+            pytest.param(*way, marks=pytest.mark.nightly)
+            for way in ((PHONE, "light"), (DESKTOP, "light"), (DESKTOP, "dark"))
+        ),
+    ],
 )
 def test_open_to_everyone(browser: Browser, assistant: Assistant, width: int, scheme: str) -> None:
     with opened(browser, assistant, width, scheme) as page:

@@ -2,13 +2,12 @@
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import pytest
 from playwright.sync_api import Browser
 from site_tools.markdown.cells import WITH_CELLS
 from tests.browser.cells import cell, difference, open_page
+from tests.browser.conftest import representative
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
 
@@ -18,15 +17,8 @@ pytestmark = pytest.mark.browser
 PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file() else []
 # Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
 # longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
+# `make site` has compared the output of every cell in the same Python; here a browser runs it.
 MOST = 8
-
-
-def one_in(n: int, names: Sequence[str], start: int) -> list[Any]:
-    """One name in n for `make test`, all for each night."""
-    return [
-        name if number % n == start else pytest.param(name, marks=pytest.mark.nightly)
-        for number, name in enumerate(names)
-    ]
 
 
 def press_cells(browser: Browser, name: str, most: float) -> None:
@@ -52,7 +44,7 @@ def press_cells(browser: Browser, name: str, most: float) -> None:
     assert not wrong + problems, "\n".join(wrong + problems)
 
 
-@pytest.mark.parametrize("name", one_in(6, PAGES, 0))
+@pytest.mark.parametrize("name", representative(PAGES, "learn/attention"))
 def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
     press_cells(browser, name, MOST)
 

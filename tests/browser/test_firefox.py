@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.cells import PLAIN
+from tests.browser.cells import ISOLATED, PLAIN, TORCH
 from tests.browser.firefox import Firefox, firefox
 from tests.browser.host import Host, serving
-from tests.browser.test_worker import ISOLATED, TORCH
 
 pytestmark = pytest.mark.browser
 
@@ -63,7 +62,9 @@ def printed(tab: Firefox, number: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("page", "numbers"), [(PLAIN, (1, 2, 3)), (TORCH, (1, 2, 3))], ids=["plain", "torch"]
+    ("page", "numbers"),
+    [(PLAIN, (1, 2, 3)), pytest.param(TORCH, (1, 2, 3), marks=pytest.mark.nightly)],
+    ids=["plain", "torch"],
 )
 def test_cells_give_their_stored_outputs(tab: Firefox, page: str, numbers: tuple[int, ...]) -> None:
     with serving() as host:
@@ -74,6 +75,7 @@ def test_cells_give_their_stored_outputs(tab: Firefox, page: str, numbers: tuple
         assert not [text for text in said if "differs" in text or "error" in text]
 
 
+@pytest.mark.nightly
 def test_an_edit_runs_from_the_keyboard_and_outlives_the_page(tab: Firefox) -> None:
     with serving() as host:
         open_page(tab, host, PLAIN)
@@ -85,6 +87,7 @@ def test_an_edit_runs_from_the_keyboard_and_outlives_the_page(tab: Firefox) -> N
         assert tab.evaluate(f"{box(3)}.querySelector('pre > code').textContent") == "print('mine', 6 * 7)\n"
 
 
+@pytest.mark.nightly
 def test_an_error_shows_the_readers_lines(tab: Firefox) -> None:
     with serving() as host:
         open_page(tab, host, PLAIN)
@@ -95,7 +98,9 @@ def test_an_error_shows_the_readers_lines(tab: Firefox) -> None:
         assert shown.rstrip().endswith("ZeroDivisionError: division by zero")
 
 
-@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any host", "isolated"])
+@pytest.mark.parametrize(
+    "headers", [{}, pytest.param(ISOLATED, marks=pytest.mark.nightly)], ids=["any host", "isolated"]
+)
 def test_stop_ends_an_endless_loop_and_keeps_the_names(tab: Firefox, headers: dict[str, str]) -> None:
     with serving(headers=headers) as host:
         open_page(tab, host, PLAIN)

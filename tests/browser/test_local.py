@@ -159,6 +159,7 @@ def test_code_that_another_program_has_left_does_not_run_unseen(planted: tuple[P
     assert not written.exists()
 
 
+@pytest.mark.nightly
 def test_nor_does_it_in_a_tab_that_gets_the_token_later(planted: tuple[Page, int, Path], link: str) -> None:
     page, number, written = planted
     page.evaluate("sessionStorage.clear()")
@@ -201,7 +202,7 @@ def test_an_edit_of_this_tab_is_used_after_a_reload(page: Page, link: str) -> No
     expect(page.locator(".confirm")).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["", "learn/attention/"])
+@pytest.mark.parametrize("path", ["", pytest.param("learn/attention/", marks=pytest.mark.nightly)])
 def test_a_foreign_link_does_not_replace_the_kernels_token(browser: Browser, link: str, path: str) -> None:
     home, _, token = link.partition("#token=")
     with window(browser, DESKTOP) as context:

@@ -115,6 +115,7 @@ def test_a_model_comes_with_one_press_stays_and_can_be_removed(browser: Browser)
         assert not found + problems
 
 
+@pytest.mark.nightly
 def test_code_that_names_a_model_asks_first_and_runs_without_storage(browser: Browser) -> None:
     with hosting("") as host, window(browser, PHONE) as context:
         page, problems = open_page(context, host, PLAIN)

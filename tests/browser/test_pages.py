@@ -1,4 +1,4 @@
-"""Every page of the built site, on a desktop and a phone, in light and dark: sound, and open to everyone."""
+"""What a reader does on any page: read, print, search, follow links, reach everything with the keyboard."""
 
 import re
 
@@ -6,90 +6,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import SITE
 from tests.browser.places import expect_to_land
-from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
+from tests.browser.windows import DESKTOP, PHONE, PUBLIC, axe, watch, window
 
 pytestmark = pytest.mark.browser
-
-# What axe finds by color. All else is the same in both palettes; boxes scroll above all on a phone.
-BY_COLOR = ["color-contrast", "link-in-text-block"]
-
-
-def look_at(page: Page, url: str) -> list[str]:
-    """What is wrong with one page as it opens, its folded blocks opened."""
-    page.goto(url, wait_until="load")
-    page.evaluate(OPEN)
-    page.evaluate("document.fonts.ready.then(() => true)")
-    return misfits(page) + axe(page)
-
-
-def resize(page: Page, width: int, scheme: str) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
-
-
-# No page is in assets/, whose names change with their content.
-PLACES = [SITE, *(place for place in SITE.glob("*/") if place.name != "assets")]
-NAMES = sorted(
-    path.relative_to(SITE).as_posix()
-    for place in PLACES
-    for path in (place.glob("*.html") if place == SITE else place.rglob("*.html"))
-)
-REFERENCE = [name for name in NAMES if name.startswith("reference/")]
-# The pages of the reference have one template. One in 24 is looked at here, the rest each night.
-REST = [name for number, name in enumerate(REFERENCE) if number % 24]
-
-
-# Layout depends on the width and colors on the scheme; one of each pair on every page sees both.
-# In many parts, because a page that changes repeats its part.
-@pytest.mark.parametrize(
-    "names",
-    [
-        *(pytest.param(sorted({*NAMES} - {*REST})[part::20], id=f"{part}") for part in range(20)),
-        *(pytest.param(REST[part::4], id=f"rest-{part}", marks=pytest.mark.nightly) for part in range(4)),
-    ],
-)
-def test_every_page(browser: Browser, site_url: str, names: list[str]) -> None:
-    assert names
-    found = []
-    with window(browser, PHONE) as context:
-        page = context.new_page()
-        problems = watch(page)
-        for name in names:
-            resize(page, PHONE, "dark")
-            problems += look_at(page, site_url + name.removesuffix("index.html"))
-            resize(page, DESKTOP, "light")
-            problems += misfits(page) + axe(page, BY_COLOR)
-            found += [f"{name}: {problem}" for problem in problems]
-            problems.clear()
-    assert not found, "\n".join(found)
-
-
-# On a desktop for the rules of axe that test_every_page leaves out there; on the phone all have been applied.
-@pytest.mark.parametrize(
-    ("width", "scheme"), [(DESKTOP, "dark"), pytest.param(PHONE, "light", marks=pytest.mark.nightly)]
-)
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "learn/concepts/",
-        "learn/concepts/tokens/",
-        "learn/concepts/positions/",
-        "learn/concepts/sampling/",
-        "learn/transformer/",
-        "learn/attention/",
-        "learn/families/",
-        "reference/nn/attention/",
-        "parity/",
-    ],
-)
-def test_chapters_and_a_page_of_each_kind_the_other_way(
-    browser: Browser, site_url: str, name: str, width: int, scheme: str
-) -> None:
-    with window(browser, width, scheme) as context:
-        page = context.new_page()
-        problems = watch(page)
-        assert not problems + look_at(page, site_url + name)
 
 
 def test_the_palette_follows_the_system(browser: Browser, site_url: str) -> None:
@@ -204,8 +123,8 @@ def test_the_drawer_of_a_phone_opens_and_is_no_stop_while_closed(browser: Browse
     ("typed", "found"),
     [
         ("apply_rope", "reference/nn/rope/"),
-        ("KVCache", "reference/nn/kv_cache/"),
-        ("pi_ref", "glossary/"),
+        pytest.param("KVCache", "reference/nn/kv_cache/", marks=pytest.mark.nightly),
+        pytest.param("pi_ref", "glossary/", marks=pytest.mark.nightly),
     ],
 )
 def test_functions_and_symbols_are_found_as_they_are_typed(
@@ -266,7 +185,7 @@ def test_a_box_that_scrolls_is_reached_with_tab(browser: Browser, site_url: str)
         assert seen == {0, -1}
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+@pytest.mark.parametrize("width", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.nightly)])
 def test_a_link_to_a_place_lands_there(browser: Browser, site_url: str, width: int) -> None:
     place = "llmguide.nn.positions.alibi_bias"
     reference = f"{site_url}reference/nn/positions/"

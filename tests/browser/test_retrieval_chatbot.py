@@ -122,7 +122,9 @@ def test_it_refuses_what_no_passage_is_near(browser: Browser, run: Path) -> None
         (run / "gate.json").write_text('{"gate": -1.0}')
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
+)
 def test_open_to_everyone(browser: Browser, run: Path, width: int, scheme: str) -> None:
     with served(run) as address, window(browser, width, scheme) as context:
         page = context.new_page()
@@ -134,6 +136,7 @@ def test_open_to_everyone(browser: Browser, run: Path, width: int, scheme: str) 
         assert not axe(page) + misfits(page) + problems
 
 
+@pytest.mark.nightly
 def test_what_is_too_long_or_too_often_is_refused(browser: Browser, run: Path) -> None:
     with served(run) as address:
         page = opened(browser, address)

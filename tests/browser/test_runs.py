@@ -1,6 +1,7 @@
 """What readers run on a page that they have just opened: any cell, two at once, one below an edit."""
 
 import random
+from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
@@ -8,24 +9,20 @@ from playwright.sync_api import Browser, Page, expect
 from tests.browser.cells import (
     PATIENCE,
     PLAIN,
+    Opener,
     cell,
     difference,
-    open_page,
     run,
+    visits,
     write,
 )
-from tests.browser.host import serving
-from tests.browser.test_every_cell import MOST, PAGES, one_in
-from tests.browser.windows import DESKTOP, window
+from tests.browser.conftest import representative
+from tests.browser.test_every_cell import MOST, PAGES
 
 pytestmark = pytest.mark.browser
 
 FIGURES = "learn/attention"  # figures, whose names the cells below use, stand between cells that need torch
 TABLES = "projects/small-lm"  # Python alone, tables and figures
-REPRESENTATIVE = [PLAIN, FIGURES, TABLES]
-OTHERS = [pytest.param(name, marks=pytest.mark.nightly) for name in PAGES if name not in REPRESENTATIVE]
-# Beside the first cells of a page (test_every_cell.py).
-LAST, MIDDLE = one_in(12, PAGES, 2), one_in(12, PAGES, 8)
 LITTLE = 2  # seconds, as MOST
 
 
@@ -49,63 +46,66 @@ def few(page: Page, at_least: int) -> list[int]:
     return numbers
 
 
-def alone(browser: Browser, name: str, choose) -> list[str]:
-    """Press Run on one cell of a page in a fresh browser window; what goes wrong."""
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, name)
-        number = choose(page)
-        figures = page.locator("figure, article img").count()
-        wrong = difference(page, number)
-        assert page.locator("figure, article img").count() >= figures, "a stored figure is gone"
-        page.close()
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Iterator[Opener]:
+    with visits(browser) as opened:
+        yield opened
+
+
+def alone(opened: Opener, name: str, choose) -> list[str]:
+    """Press Run on one cell of a page that has just been opened; what goes wrong."""
+    page, problems = opened(name)
+    number = choose(page)
+    figures = page.locator("figure, article img").count()
+    wrong = difference(page, number)
+    assert page.locator("figure, article img").count() >= figures, "a stored figure is gone"
+    page.close()
     return [f"cell {number}: {problem}" for problem in wrong + problems]
 
 
-@pytest.mark.parametrize("name", LAST)
-def test_the_last_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
-    assert alone(browser, name, lambda page: runnable(page, MOST)[-1]) == []
+@pytest.mark.parametrize("name", representative(PAGES, TABLES))
+def test_the_last_cell_alone_gives_its_stored_output(opened: Opener, name: str) -> None:
+    assert alone(opened, name, lambda page: runnable(page, MOST)[-1]) == []
 
 
-@pytest.mark.parametrize("name", MIDDLE)
-def test_a_middle_cell_alone_gives_its_stored_output(browser: Browser, name: str) -> None:
+@pytest.mark.parametrize("name", representative(PAGES, FIGURES))
+def test_a_middle_cell_alone_gives_its_stored_output(opened: Opener, name: str) -> None:
     def choose(page: Page) -> int:
         numbers = runnable(page, LITTLE)
         return random.Random(name).choice(numbers[1:-1] or numbers)
 
-    assert alone(browser, name, choose) == []
+    assert alone(opened, name, choose) == []
 
 
-@pytest.mark.parametrize("name", [*REPRESENTATIVE, *OTHERS])
-def test_two_cells_pressed_quickly_both_run(browser: Browser, name: str) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, name)
-        *_, first, second = [number for number in few(page, 2) if number <= 12]
-        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
-        for number in (second, first):
-            cell(page, number).locator(".cell-run").click()
-        for number in (second, first):
-            note = cell(page, number).locator(".cell-note")
-            expect(note).to_contain_text("In your tab, ", timeout=PATIENCE)
-            assert "error" not in note.text_content()
-            assert "differs" not in note.text_content()
-        page.close()
-        assert not problems
+@pytest.mark.parametrize("name", representative(PAGES, PLAIN))
+def test_two_cells_pressed_quickly_both_run(opened: Opener, name: str) -> None:
+    page, problems = opened(name)
+    *_, first, second = [number for number in few(page, 2) if number <= 12]
+    page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    for number in (second, first):
+        cell(page, number).locator(".cell-run").click()
+    for number in (second, first):
+        note = cell(page, number).locator(".cell-note")
+        expect(note).to_contain_text("In your tab, ", timeout=PATIENCE)
+        assert "error" not in note.text_content()
+        assert "differs" not in note.text_content()
+    page.close()
+    assert not problems
 
 
-@pytest.mark.parametrize("name", [*REPRESENTATIVE, *OTHERS])
-def test_a_cell_uses_the_names_of_an_edit_above_it(browser: Browser, name: str) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, name)
-        edited, between, last = few(page, 3)[:3]
-        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
-        run(page, cell(page, last))
-        write(page, cell(page, edited), "edited = 41")
-        write(page, cell(page, between), "more = edited + 1")
-        write(page, cell(page, last), "print('more', more)")
-        assert "an error" not in run(page, cell(page, last))
-        expect(page.locator(".cell-result")).to_contain_text("more 42")
-        write(page, cell(page, edited), "edited = 1")
-        run(page, cell(page, last))  # `between` has not changed, and uses what has
-        expect(page.locator(".cell-result")).to_contain_text("more 2")
-        page.close()
-        assert not problems
+@pytest.mark.parametrize("name", representative(PAGES, PLAIN))
+def test_a_cell_uses_the_names_of_an_edit_above_it(opened: Opener, name: str) -> None:
+    page, problems = opened(name)
+    edited, between, last = few(page, 3)[:3]
+    page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    run(page, cell(page, last))
+    write(page, cell(page, edited), "edited = 41")
+    write(page, cell(page, between), "more = edited + 1")
+    write(page, cell(page, last), "print('more', more)")
+    assert "an error" not in run(page, cell(page, last))
+    expect(page.locator(".cell-result")).to_contain_text("more 42")
+    write(page, cell(page, edited), "edited = 1")
+    run(page, cell(page, last))  # `between` has not changed, and uses what has
+    expect(page.locator(".cell-result")).to_contain_text("more 2")
+    page.close()
+    assert not problems

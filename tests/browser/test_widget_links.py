@@ -18,7 +18,7 @@ def address(site_url: str, name: str) -> str:
     return f"{site_url}play/{next(page for page, names in PAGES.items() if name in names)}/"
 
 
-@pytest.mark.parametrize("width", [DESKTOP, PHONE])
+@pytest.mark.parametrize("width", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.nightly)])
 def test_a_link_starts_its_widget_and_shows_it(browser: Browser, site_url: str, width: int) -> None:
     with window(browser, width) as context:
         page = context.new_page()
@@ -40,9 +40,9 @@ def test_a_link_starts_its_widget_and_shows_it(browser: Browser, site_url: str, 
     ("name", "parameter", "most"),
     [
         ("tokenizer", "text", 20_000),
-        ("trainer", "text", 5000),
-        ("sampler", "prompt", 2000),
-        ("explorer", "text", 2000),
+        pytest.param("trainer", "text", 5000, marks=pytest.mark.nightly),
+        pytest.param("sampler", "prompt", 2000, marks=pytest.mark.nightly),
+        pytest.param("explorer", "text", 2000, marks=pytest.mark.nightly),
     ],
 )
 def test_a_text_that_a_link_brings_is_cut_and_the_page_says_so(
@@ -89,14 +89,15 @@ NUMBERS = {
 }
 
 
+@pytest.mark.parametrize("trials", [2, pytest.param(10, marks=pytest.mark.nightly)])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_numbers_of_a_link_are_bounded(browser: Browser, site_url: str, name: str) -> None:
+def test_numbers_of_a_link_are_bounded(browser: Browser, site_url: str, name: str, trials: int) -> None:
     rng = random.Random(name)
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         problems = watch(page)
         page.goto(address(site_url, name))
-        for trial in range(10):
+        for trial in range(trials):
             query = urlencode({"trial": trial} | {key: rng.choice(ODD) for key in NUMBERS[name]})
             page.evaluate("hash => location.hash = hash", f"#{name}?{query}")
             box = started(page, name)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.checks.check_site import BASE, compressed
-from tests.browser.conftest import SITE
+from tests.browser.conftest import SITE, representative
 from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 from llmguide.tokenization.openai import load_encoding
@@ -91,7 +91,7 @@ def rows(table: Locator) -> dict[str, list[str]]:
     return {head: cells for head, *cells in found}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", representative(PAGES, "tokenizer", "attention"))
 def test_nothing_is_loaded_before_the_click_and_the_button_names_the_size(
     browser: Browser, site_url: str, name: str
 ) -> None:
@@ -116,7 +116,9 @@ def test_nothing_is_loaded_before_the_click_and_the_button_names_the_size(
                 assert total > 0.99 * named
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
+)
 @pytest.mark.parametrize("name", PAGES)
 def test_started_widgets_are_open_to_everyone(
     browser: Browser, site_url: str, name: str, width: int, scheme: str
@@ -130,7 +132,7 @@ def test_started_widgets_are_open_to_everyone(
             start(page, kind)
         page.evaluate(OPEN)
         context.clock.run_for(1000)  # what is announced waits until the reader's hand rests
-        assert not problems + misfits(page) + axe(page)
+        assert not problems + misfits(page) + axe(page, within=".widget")  # for the rest: test_every_page
 
 
 def test_tokens_are_tiktokens(browser: Browser, site_url: str) -> None:
@@ -322,7 +324,7 @@ def change(page: Page, box: Locator, name: str) -> None:
         press(page, "ArrowRight", "ArrowRight", "ArrowRight")
 
 
-@pytest.mark.parametrize("name", PERMALINKS)
+@pytest.mark.parametrize("name", representative(PERMALINKS, "explorer", "calculators"))
 def test_a_link_brings_the_settings_back(browser: Browser, site_url: str, name: str) -> None:
     look = PERMALINKS[name]
     with opened(browser, site_url, name) as (page, box):
@@ -357,7 +359,7 @@ def test_the_pipeline_learns_and_stops(browser: Browser, site_url: str) -> None:
         assert page.evaluate("document.activeElement.textContent").startswith("Train")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.nightly)])
 def test_a_button_can_be_read_after_a_click(browser: Browser, site_url: str, scheme: str) -> None:
     with opened(browser, site_url, "trainer", scheme=scheme) as (page, box):
         again = box.get_by_role("button", name="Start over")
@@ -404,7 +406,7 @@ def test_instant_navigation_offers_the_next_page_its_widgets(browser: Browser, s
         assert not problems
 
 
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", representative(PAGES, "tokenizer"))
 def test_without_scripts_words_and_numbers_stand_there(browser: Browser, site_url: str, name: str) -> None:
     context = browser.new_context(java_script_enabled=False, viewport={"width": PHONE, "height": 900})
     page = context.new_page()

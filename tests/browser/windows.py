@@ -1,10 +1,10 @@
 """Windows of the browser, and what is wrong with the page in one: errors, accessibility, layout."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from site_tools import ROOT
 
 PUBLIC = "https://llmguide.github.io/llmguide/"
@@ -16,11 +16,10 @@ OPEN = "document.querySelectorAll('details:not(.mkdocstrings-source)').forEach(i
 
 @contextmanager
 def window(browser: Browser, width: int, scheme: str = "light") -> Iterator[BrowserContext]:
-    """A browser window that refuses to talk to any host but this one."""
+    """A browser window; the browser (conftest.py) finds no host but this one."""
     context = browser.new_context(
         viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
     )
-    context.route(lambda url: urlsplit(url).hostname != "127.0.0.1", lambda route: route.abort())
     yield context
     context.close()
 
@@ -33,22 +32,30 @@ def watch(page: Page) -> list[str]:
         if urlsplit(url).hostname not in {"127.0.0.1", None}:
             problems.append(f"asks another host: {url}")
 
+    def note_error(line: ConsoleMessage) -> None:
+        # Chromium itself asks for an icon of a file that names none, such as robots.txt.
+        if line.type == "error" and not line.location["url"].endswith("/favicon.ico"):
+            problems.append(f"console: {line.text}")
+
     page.on("request", lambda request: note_foreign(request.url))
     page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-    page.on(
-        "console", lambda line: problems.append(f"console: {line.text}") if line.type == "error" else None
-    )
+    page.on("console", note_error)
     return problems
 
 
-def axe(page: Page, rules: list[str] | None = None) -> list[str]:
-    """Accessibility violations that axe-core finds by all rules, or some; one line for each element."""
+def axe(
+    page: Page, rules: Sequence[str] = (), *, without: Sequence[str] = (), within: str = "html"
+) -> list[str]:
+    """Accessibility violations that axe-core finds by all rules, or some; one line for each element.
+
+    Formulas are left out: axe reads no MathML, and their drawn half is hidden from screen readers.
+    """
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
-    # The drawn half of a formula is hidden from screen readers, and thousands of elements.
-    context = {"exclude": [".katex-html"]}
-    # axe reads no MathML, so it takes a heading that is a formula for empty; misfits() looks at those.
-    options = {"resultTypes": ["violations"], "rules": {"empty-table-header": {"enabled": False}}}
+    context = {"include": [within], "exclude": [".katex"]}
+    # axe takes a heading that is a formula for empty; misfits() looks at those.
+    left_out = {rule: {"enabled": False} for rule in ("empty-table-header", *without)}
+    options = {"resultTypes": ["violations"], "rules": left_out}
     if rules:
         options["runOnly"] = rules
     found = page.evaluate("([context, options]) => axe.run(context, options)", [context, options])
