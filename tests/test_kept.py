@@ -156,6 +156,35 @@ import subprocess, sys
 
 def test_it():
     subprocess.run([sys.executable, "-I", "-c", "open('docs/child.txt').read()"], check=True)
+--- tests/test_bare.py
+import subprocess, sys
+from pathlib import Path
+
+def test_it(tmp_path):
+    script = Path("tests/bare/script.py").resolve()
+    subprocess.run([sys.executable, "-I", "-S", script], cwd=tmp_path, check=True)
+--- tests/bare/script.py
+--- tests/bare/beside.py
+--- tests/test_data.py
+from pathlib import Path
+
+def test_it():
+    Path("src/llmguide/table.json").read_text()
+--- tests/test_lists.py
+from pathlib import Path
+
+def test_it():
+    assert list(Path("src/llmguide/computed").glob("*.py"))
+--- tests/test_asks.py
+from pathlib import Path
+
+def test_it():
+    assert not Path("src/llmguide/absent.py").exists()
+--- tests/test_git.py
+import subprocess
+
+def test_it():
+    subprocess.run(["git", "ls-files"], check=True)
 --- tests/inner/conftest.py
 --- tests/inner/test_inner.py
 def test_it():
@@ -188,7 +217,7 @@ def test_it():
     )
 )
 NEVER = {"test_skips.py::test_other", "test_fails.py", "test_writes.py"}
-# What is repeated after a change of a file, besides these and the tests that depend on every file.
+# What is repeated after a change of a file, besides the tests that depend on every file.
 CHANGES = {
     "docs/unread.txt": set(),
     "tests/test_skips.py": {"test_skips.py"},
@@ -205,8 +234,21 @@ CHANGES = {
     "docs/cached.txt": {"test_cached_1.py", "test_cached_2.py"},
     "docs/import.txt": {"test_import.py"},
     "docs/a.md": {"test_pages.py::test_page[a]", "test_together.py"},
+    "src/llmguide/table.json": {"test_data.py"},
+    "tests/bare/script.py": {"test_bare.py"},
+    "tests/bare/beside.py": {"test_bare.py"},
 }
-EVERYTHING = ("src/llmguide/table.json", "conftest.py", "pyproject.toml", "constraints.txt", "docs/new.txt")
+# New files: some are listed, asked for, or imported in place of another.
+CHANGES |= {
+    "docs/new.txt": {"test_git.py"},
+    "src/llmguide/computed/new.txt": {"test_git.py", "test_lists.py"},
+    "src/llmguide/absent.py": {"test_git.py", "test_asks.py", "test_package.py"},
+    "src/llmguide/late/__init__.py": {"test_git.py", "test_direct.py", "test_package.py"},
+    "src/llmguide/computed/two.py": {"test_git.py", "test_lists.py", "test_computed.py", "test_package.py"},
+    "tests/inner/inner/conftest.py": {"test_git.py"},
+    "tests/bare/new.py": {"test_git.py", "test_bare.py"},
+}
+EVERYTHING = ("conftest.py", "pyproject.toml", "constraints.txt", "tests/conftest.py", "src/numpy.py")
 SURROUNDINGS = {
     "a variable": "os.environ['LLMGUIDE_TEST_SEED'] = '1'",
     "a version": "inputs.distributions = lambda: []",
@@ -218,8 +260,9 @@ from pathlib import Path
 from tests.kept import inputs, still_pass
 
 def kept():
-    for cached in (inputs.hash_of, inputs.repository, inputs._group, inputs.imports.data):
-        cached.cache_clear()
+    for cached in [*vars(inputs).values(), *vars(inputs.imports).values()]:
+        if hasattr(cached, "cache_clear"):
+            cached.cache_clear()
     around = inputs.surroundings()
     records = [json.loads(path.read_text()) for path in Path(".cache/tests").rglob("*.json")]
     return [test for record in records for test in still_pass(record, around)]
@@ -229,6 +272,7 @@ files, statements = json.loads(sys.argv[1])
 for name in files:
     path = Path(name)
     before = path.read_bytes() if path.exists() else None
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes((before or b"") + b"\\n")
     found[name] = kept()
     path.unlink() if before is None else path.write_bytes(before)
@@ -304,7 +348,7 @@ def test_a_change_repeats_what_depends_on_it(kept: dict[str, set[str]], changed:
 
 
 @pytest.mark.parametrize("changed", [*EVERYTHING, *SURROUNDINGS])
-def test_settings_data_of_the_package_a_new_file_and_the_surroundings_repeat_everything(
+def test_settings_what_can_hide_a_package_and_the_surroundings_repeat_everything(
     kept: dict[str, set[str]], changed: str
 ) -> None:
     assert kept[changed] == set()

@@ -18,8 +18,8 @@ page order:
 The tab runs the cells above the one that a reader pressed, and draws none of their figures. So does this:
 each figure is drawn and compared in a copy of the process, and the process itself goes on with a stand-in.
 
-A page is run again only when its code or outputs, what they import (imports.py) or
-the subset changes.
+A page is run again only when its code or outputs, what they import (imports.py), the subset or an installed
+version changes.
 
 Examples::
 
@@ -45,7 +45,7 @@ from typing import Any
 from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_figures, page_paths, write
 from site_tools.agreement import agree
 from site_tools.cells import tab_process
-from site_tools.cells.imports import hash_of_imports
+from site_tools.cells.imports import hash_of_imports, versions
 from site_tools.cells.run_pages import page_hash, record_path
 from site_tools.command_line import page_parser
 from site_tools.execution import PageError, execute, helpers, located, page_module
@@ -66,18 +66,26 @@ def result_path(path: Path) -> Path:
 
 def measure(path: Path) -> list[dict[str, Any]]:
     """Measure the cells of a page under docs/, unless nothing has changed since it was last measured."""
-    text = path.read_text(encoding="utf-8")
-    kept = result_path(path)
-    cells = [slot.cell for slot in slots(text, _name(path)) if slot.cell]
-    code = hash_of_imports("\n".join(cell.code for cell in cells), *RUNTIME.rglob("*.py"), *PROGRAMS)
-    key = hashlib.sha256(f"{code}\n{page_hash(text, _name(path))}".encode()).hexdigest()
-    lines = [cell.first_code_line for cell in cells]
+    kept, key = result_path(path), key_of(path)
+    lines = [cell.first_code_line for cell in _cells(path)]
     if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
         # Prose above a cell may have changed, and moved it.
         return [cell | {"line": line} for cell, line in zip(known["cells"], lines, strict=True)]
     measured = _measure(path) if lines else []
     write(kept, json.dumps({"key": key, "cells": measured}, indent=1))
     return measured
+
+
+def key_of(path: Path) -> str:
+    """The hash of what the measurements of a page depend on."""
+    code = "\n".join(cell.code for cell in _cells(path))
+    programs = hash_of_imports(code, *RUNTIME.rglob("*.py"), *PROGRAMS)
+    page = page_hash(path.read_text(encoding="utf-8"), _name(path))
+    return hashlib.sha256("\n".join([versions(), programs, page]).encode()).hexdigest()
+
+
+def _cells(path: Path) -> list[Fence]:
+    return [slot.cell for slot in slots(path.read_text(encoding="utf-8"), _name(path)) if slot.cell]
 
 
 def _measure(path: Path) -> list[dict[str, Any]]:

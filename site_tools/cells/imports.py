@@ -6,6 +6,7 @@ computed name, or starts another Python, could run anything, and depends on ever
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -16,22 +17,43 @@ from site_tools import ROOT, hash_of
 
 SOURCES = ROOT / "src"
 _OTHERS = {"site", "project_records"}  # folders of data that pages do not depend on, or name
+_FACTS = SOURCES / "llmguide" / "pages" / "facts.toml"  # of which a page's own facts count (run_pages.py)
 _LAZY = SOURCES / "llmguide" / "__init__.py"  # imports the names of its stub
-# Import what others publish, or start pip.
-_READ = {_LAZY, SOURCES / "llmguide" / "extras.py", SOURCES / "llmguide" / "data" / "fetch.py"}
+# Import what others publish, or start pip, or the worker of the sandbox, whose code they import.
+_READ = {_LAZY} | {
+    SOURCES / "llmguide" / name for name in ("extras.py", "data/fetch.py", "coding/sandbox/process.py")
+}
 
 
 def hash_of_imports(code: str, *beside: Path) -> str:
     """The SHA-256 of what the code of a page depends on.
 
-    These are the files that it can run, those of its runner (slots.py), the data of the package, and the
-    pinned versions.
+    These are the files that it can run, those of its runner (slots.py), the data beside them, and the pinned
+    versions.
 
     Args:
         code: Python, the cells of a page for example.
         beside: More files, whose imports are not followed.
     """
-    return hash_of(sorted({*files(code), *data(), *beside}))
+    python = files(code)
+    folders = {path.parent for path in python}
+    used = {path for path in data() if _package_of(path) in folders and path != _FACTS}
+    if any(map(_reads_facts, python)):
+        used.add(_FACTS)
+    return hash_of(sorted({*python, *used, ROOT / "constraints.txt", *beside}))
+
+
+@cache
+def _package_of(path: Path) -> Path:
+    """The folder of the modules beside a file of data, which are the ones that read it."""
+    return next(folder for folder in path.parents if (folder / "__init__.py").is_file())
+
+
+@cache
+def _reads_facts(path: Path) -> bool:
+    """Whether a module of the package asks for a fact, other than those that lend `fact` to pages."""
+    is_apart = path.parent == _FACTS.parent or not path.is_relative_to(SOURCES)
+    return not is_apart and bool(re.search(r"\b(all_facts|fact)\(", path.read_text(encoding="utf-8")))
 
 
 def files(code: str) -> set[Path]:
@@ -70,10 +92,9 @@ def _python() -> list[Path]:
 
 @cache
 def data() -> list[Path]:
-    """The data of the package, but for the records of projects, which few pages read; the pinned versions."""
+    """The data of the package, but for the records of projects, which few pages read."""
     inside = (path for path in (SOURCES / "llmguide").rglob("*") if path.is_file())
-    kept = [path for path in inside if path.suffix not in {".py", ".pyc"} and not _OTHERS & {*path.parts}]
-    return [*kept, ROOT / "constraints.txt"]
+    return [path for path in inside if path.suffix not in {".py", ".pyc"} and not _OTHERS & {*path.parts}]
 
 
 @cache

@@ -30,7 +30,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from llmguide.pages.records import read_by
+from llmguide.pages import facts, records
 from site_tools import CACHE, DOCS, ROOT, page_paths, write
 from site_tools.cells import labs
 from site_tools.cells.imports import hash_of_imports, versions
@@ -49,17 +49,19 @@ def code_hash(text: str, page: str) -> str:
 
 
 def page_hash(text: str, page: str) -> str:
-    """Hash of the code and outputs of a page, and of the records it reads; its prose may change."""
+    """Hash of the code and outputs of a page, and of the records and facts it reads; its prose may change."""
     if labs.is_lab(page):
         return hashlib.sha256(labs.fingerprint(text, page).encode()).hexdigest()
     lines = text.split("\n")
     places: list[Fence | Slot] = [*fences(text), *slots(text, page)]
     computed = [line for place in places for line in lines[place.start : place.end]]
-    computed += [path.read_text(encoding="utf-8") for path in read_by("\n".join(computed))]
+    code = "\n".join(computed)
+    computed += [path.read_text(encoding="utf-8") for path in records.read_by(code)]
+    computed += map(repr, facts.read_by(code))
     return hashlib.sha256("\n".join(computed).encode()).hexdigest()
 
 
-def _key(text: str, page: str) -> str:
+def key_of(text: str, page: str) -> str:
     """What the outputs of a page depend on, and the outputs."""
     parts = [versions(), code_hash(text, page), page_hash(text, page)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -71,8 +73,8 @@ def run_of(text: str) -> dict[str, Any] | None:
     if not slots(text, page):
         return None
     wanted = {"code": code_hash(text, page), "page": page_hash(text, page)}
-    records = (json.loads(path.read_text()) for path in (CACHE / "pages").rglob("*.json"))
-    return next((record for record in records if wanted.items() <= record.items()), None)
+    runs = (json.loads(path.read_text()) for path in (CACHE / "pages").rglob("*.json"))
+    return next((record for record in runs if wanted.items() <= record.items()), None)
 
 
 def _commit() -> str:
@@ -94,7 +96,7 @@ def is_current(path: Path, text: str) -> bool:
     figures = re.findall(r"assets/figures/([\w/.-]+\.svg)", text)
     return (
         record.exists()
-        and json.loads(record.read_text())["key"] == _key(text, path.relative_to(ROOT).as_posix())
+        and json.loads(record.read_text())["key"] == key_of(text, path.relative_to(ROOT).as_posix())
         and all((DOCS / "assets" / "figures" / figure).exists() for figure in figures)
     )
 
@@ -119,7 +121,7 @@ def check(path: Path, *, store: bool = False) -> str:
         record_path(path),
         json.dumps(
             {
-                "key": _key(result.text, page),
+                "key": key_of(result.text, page),
                 "cells": len(result.cells),
                 "seconds": round(result.seconds, 2),
                 "cell_seconds": [round(seconds, 3) for seconds in result.cells],

@@ -3,9 +3,11 @@
 DIR has a record for each file of tests: its inputs with their hashes, and the tests that passed. The
 inputs are
 
-- the surroundings: versions of all packages, the machine, variables, the names of all files (`inputs.py`);
-- the Python files that the tests import, and those that these import in turn;
-- what the tests, and the Python and Node programs that they start, open while they run (`watch.py`);
+- the surroundings: versions of all packages, the machine, variables (`inputs.py`);
+- the Python files that the tests import, and those that these import in turn; a new file only if it is among
+  these;
+- what the tests, and the Python and Node programs that they start, open while they run, the names in the
+  folders that they list, and whether there is what they ask for (`watch.py`);
 - every file of the repository, if they start a program that cannot be watched.
 
 What the body of a test reads of the site and of the pages counts for this test alone, so a change of a page
@@ -26,7 +28,7 @@ from typing import Any
 import pytest
 from site_tools import ROOT, write
 
-from tests.kept.inputs import DATA, SITE, closure, has_changed, hash_of, named, surroundings
+from tests.kept.inputs import NAMES, SITE, closure, has_changed, hash_of, named, repository, surroundings
 from tests.kept.watch import Watch
 
 Record = dict[str, Any]
@@ -55,6 +57,7 @@ class Keeper:
         if given is None and config.getoption("dist", "no") not in {"no", "loadfile"}:
             raise pytest.UsageError("--keep needs --dist loadfile: a file of tests runs in one process")
         self.start = given["kept_start"] if given else time.time_ns()
+        repository()  # the names at the start
         self.around = given["kept_around"] if given else surroundings()
         # The tests to leave out, by file; and the files that need not even be collected.
         self.kept, self.complete = (given["kept"], given["kept_complete"]) if given else self._plan()
@@ -160,10 +163,11 @@ class Keeper:
         if any(outcome == "failed" for outcomes in ran.values() for _, outcome in outcomes):
             self._path(file).unlink(missing_ok=True)
             return
-        old = self._record(file) if file in self.kept else {"shared": [], "tests": {}, "hashes": {}}
+        old = self._record(file) if file in self.kept else {"shared": [], "tests": {}, "imports": []}
         tests = {name: set(old["tests"][name]) for name in self.kept.get(file, ())}
-        own, shared = self._inputs(file)
+        own, shared, imports = self._inputs(file)
         shared |= set(old["shared"])
+        imports |= set(old["imports"])
         for name, outcomes in ran.items():
             if outcomes == {(phase, "passed") for phase in PHASES} and name not in self.never:
                 tests[name] = own[name] - shared
@@ -174,6 +178,8 @@ class Keeper:
         record = {
             "file": file,
             "surroundings": self.around,
+            "names": hash_of(NAMES),
+            "imports": sorted(imports),
             "complete": self._selection() if self.collected[file] <= {*tests} else None,
             "shared": sorted(shared),
             "tests": {name: sorted(paths) for name, paths in sorted(tests.items())},
@@ -181,15 +187,11 @@ class Keeper:
         }
         write(self._path(file), json.dumps(record, indent=0))
 
-    def _inputs(self, file: str) -> tuple[dict[str, set[str]], set[str]]:
-        """The inputs of each test of a file alone, and those of all of them."""
+    def _inputs(self, file: str) -> tuple[dict[str, set[str]], set[str], set[str]]:
+        """The inputs of each test of a file alone, those of all of them, and what they import by name."""
         assert self.watch
         notes, own = set(self.watch.of_file[file]), {}
-        # The conftest of tests/ types the package for doctests, too.
-        folders = {folder for folder in (ROOT / file).parents if folder.is_relative_to(ROOT)} | {
-            ROOT / "tests"
-        }
-        shared = {file, *(_name(path) for folder in folders if (path := folder / "conftest.py").is_file())}
+        shared = {file, *_conftests(file)}
         is_apart = not any(shares(ROOT / name) for name in shared)
         for name in self.collected[file]:
             of_test = self.watch.of_test[name]
@@ -207,7 +209,7 @@ class Keeper:
             notes |= {note for path in more for note in self.watch.of_module.get(str(ROOT / path), ())}
             shared |= more
             if len(notes) == known:
-                return own, {*shared, *named(notes), *groups, DATA}
+                return own, {*shared, *named(notes), *groups}, names
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         if hasattr(self.config, "workeroutput"):
@@ -228,14 +230,24 @@ class Keeper:
 
 def still_pass(record: Record, around: str) -> list[str]:
     """The tests of a record whose inputs are as they were."""
-    hashes = record["hashes"]
-    if record["surroundings"] != around or any(hash_of(name) != hashes[name] for name in record["shared"]):
+    hashes, shared = record["hashes"], set(record["shared"])
+    if record["surroundings"] != around or any(hash_of(name) != hashes[name] for name in shared):
         return []
+    if record["names"] != hash_of(NAMES):  # a new file may be imported in place of another
+        found, groups = closure({*shared, *_conftests(record["file"])}, record["imports"])
+        if not found | groups <= shared:
+            return []
     return [
         name
         for name, inputs in record["tests"].items()
         if all(hash_of(path) == hashes[path] for path in inputs)
     ]
+
+
+def _conftests(file: str) -> set[str]:
+    """The conftest.py that pytest imports for a file; that of tests/ types the package for doctests, too."""
+    folders = {folder for folder in (ROOT / file).parents if folder.is_relative_to(ROOT)} | {ROOT / "tests"}
+    return {_name(path) for folder in folders if (path := folder / "conftest.py").is_file()}
 
 
 @cache

@@ -1,7 +1,8 @@
 """What a file of tests depends on, and the hash of each of its inputs.
 
 An input is the path of a file relative to the repository; a folder, which ends in a slash and stands for
-the names in it; or a group of files, which begins with an asterisk.
+the names in it; a path with a question mark, which stands for whether there is a file; or a group of files,
+which begins with an asterisk.
 """
 
 import ast
@@ -22,21 +23,19 @@ from site_tools.cells import imports
 from tests.kept.watch import Note
 
 SITE = ROOT / os.environ.get("SITE_DIR", "site")
-ALL, PYTHON, SCRIPTS, PACKAGE, DATA = "*", "*.py", "*.js", "*src/llmguide", "*data of src/llmguide"
+ALL, NAMES, PYTHON, SCRIPTS = "*", "*names", "*.py", "*.js"
+PACKAGE, DATA = "*src/llmguide", "*data of src/llmguide"
 # What programs keep for themselves, and what the versions of packages determine.
 _NOT_READ = {".git", ".venv", "node_modules", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache"}
-_MADE = (
-    DOCS,
-    SITE,
-    CACHE,
-)  # where programs add files that git ignores; the surroundings have all other names
+_MADE = (DOCS, SITE, CACHE)  # where programs add files that git ignores
+_IMPORTED_FROM = (ROOT, ROOT / "src", ROOT / "runtime")
 _VARIABLES = ("LLMGUIDE_", "PYTHON", "OMP_", "MKL_", "ATEN_", "ONEDNN_", "OPENBLAS_", "TORCH", "CUDA", "HF_")
 _VARIABLES += ("TRANSFORMERS_", "OPENAI_", "LC_", "LANG", "TZ", "CI", "CHROMIUM", "FIREFOX", "SITE_DIR")
 _SETTINGS = ("pyproject.toml", "constraints.txt", "requirements.lock", "package.json", "package-lock.json")
 
 
 def surroundings() -> str:
-    """The hash of what every test depends on: versions, the machine, variables, and the names of files."""
+    """The hash of what every test depends on: versions, machine, variables, and what can hide a package."""
     programs = [os.environ.get("FIREFOX") or "firefox", "node", "git"]
     try:
         programs.append(chromium())
@@ -49,7 +48,7 @@ def surroundings() -> str:
         [_program(name) for name in programs],
         {name: value for name, value in os.environ.items() if name.startswith(_VARIABLES)},
         _data_folder(),
-        sorted(str(path) for path in repository()),
+        [_names_in(folder) for folder in _IMPORTED_FROM],
         [hash_of(name) for name in _SETTINGS],
         [hashlib.sha256(path.read_bytes()).hexdigest() for path in own],
     ]
@@ -89,6 +88,19 @@ def repository() -> tuple[Path, ...]:
 
 
 @cache
+def _names_in(folder: Path) -> list[str]:
+    """The names in a folder, of files that git does not ignore and of folders with such files."""
+    depth = len(folder.parts)
+    return sorted({path.parts[depth] for path in repository() if path.is_relative_to(folder)})
+
+
+@cache
+def _present() -> frozenset[Path]:
+    """The files of the repository, and their folders."""
+    return frozenset(repository()).union(*(path.parents for path in repository()))
+
+
+@cache
 def _group(name: str) -> tuple[Path, ...]:
     if name == DATA:
         return tuple(path for path in imports.data() if path.is_relative_to(imports.SOURCES))
@@ -96,7 +108,7 @@ def _group(name: str) -> tuple[Path, ...]:
         suffixes = (".py", ".pyi") if name == PYTHON else (".js", ".mjs", ".ts", ".css", ".json", ".svg")
         return tuple(path for path in repository() if path.suffix in suffixes)
     if name == PACKAGE:
-        return tuple(path for path in repository() if path.is_relative_to(ROOT / "src"))
+        return tuple(path for path in _group(PYTHON) if path.is_relative_to(ROOT / "src"))
     made = (path for folder in (DOCS, SITE) for path in folder.rglob("*") if path.is_file())
     return tuple(sorted({*repository(), *made}))
 
@@ -108,10 +120,10 @@ def _files(name: str) -> tuple[Path, ...]:
 @cache
 def hash_of(name: str) -> str:
     """The hash of an input."""
-    if name.endswith("/"):
-        folder = ROOT / name
-        names = [path.name for path in folder.iterdir()] if folder.is_dir() else ["absent"]
-        return hashlib.sha256("\0".join(sorted(set(names) - {"__pycache__"})).encode()).hexdigest()
+    if name.endswith("?"):
+        return str(ROOT / name[:-1] in _present())
+    if name.endswith("/") or name == NAMES:
+        return hashlib.sha256("\0".join(_names(name)).encode()).hexdigest()
     if name.startswith("*"):
         digests = [f"{path} {hash_of(path.relative_to(ROOT).as_posix())}" for path in _group(name)]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
@@ -119,8 +131,26 @@ def hash_of(name: str) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "absent"
 
 
+def _names(name: str) -> list[str]:
+    """The names that an input stands for."""
+    folder = ROOT / name
+    if name == NAMES:
+        return [str(path.relative_to(ROOT)) for path in repository()]
+    if not any(map(folder.is_relative_to, _MADE)):
+        return _names_in(folder)
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {"absent"}
+    return sorted(names - {"__pycache__"})
+
+
 def has_changed(name: str, since: int) -> bool:
-    """Whether an input has been written since a time in nanoseconds, and may not be what a test has read."""
+    """Whether an input has been written since a time in nanoseconds, and may not be what a test has read.
+
+    Names of the repository are hashed as they were at the start (`repository`), so that a later plan sees a
+    change.
+    """
+    is_made = any(map((ROOT / name).is_relative_to, _MADE))
+    if name == NAMES or name.endswith("?") or (name.endswith("/") and not is_made):
+        return False
     # Of a file that is moved or restored, the time of its content is old; that of its entry is not.
     for path in _files(name):
         place = path if path.exists() else path.parent
@@ -132,15 +162,21 @@ def has_changed(name: str, since: int) -> bool:
 
 def named(notes: Iterable[Note]) -> set[str]:
     """The inputs that these notes of a watch name."""
-    found = set()
+    found, asked = set(), set()
     for kind, what in notes:
         if kind == "start":
             found.add(SCRIPTS if what.endswith("/node_modules/.bin/esbuild") else ALL)
-        elif kind == "read" and (path := _source(Path(what))):
-            found.add(path.relative_to(ROOT).as_posix())
-        elif kind == "list" and any(map(Path(what).is_relative_to, _MADE)):
-            found.add(f"{Path(what).relative_to(ROOT).as_posix()}/")
-    return found
+        elif kind == "names":
+            found.add(NAMES)
+        elif kind == "package":
+            found |= {PACKAGE, DATA}
+        elif kind in {"read", "list", "ask"} and (path := _source(Path(what))):
+            name = path.relative_to(ROOT).as_posix()
+            if kind != "ask":
+                found.add(name if kind == "read" else f"{name}/")
+            elif not any(map(path.is_relative_to, (SITE, CACHE))):  # which git ignores
+                asked.add(name)
+    return found | {f"{name}?" for name in asked - found}
 
 
 def _source(path: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import datetime
 import tomllib
+from itertools import combinations
 
 import pytest
 from site_tools import ROOT
@@ -18,6 +19,20 @@ source = "brown2020"
 where = "section 2.1"
 checked = 2026-11-24
 """
+
+
+# Two facts may have one source and one value, if they are about different things.
+DISTINCT = {
+    ("gptoss-temperature", "gptoss-top-p"),
+    ("llama-4-maverick-active", "llama-4-scout-active"),
+    ("wmt-gnmt-de", "wmt-transformer-big"),
+}
+
+
+def test_facts_of_one_source_and_value_are_distinct():
+    pairs = combinations(sorted(all_facts().values(), key=lambda fact: fact.key), 2)
+    alike = {(a.key, b.key) for a, b in pairs if (a.source, a.value) == (b.source, b.value)}
+    assert alike == DISTINCT, "merge facts that say the same; name those that do not in DISTINCT"
 
 
 def test_fact_carries_its_text_unit_and_citation():

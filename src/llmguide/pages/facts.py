@@ -100,6 +100,26 @@ def fact(key: str) -> Fact:
     return all_facts()[key]
 
 
+def read_by(code: str) -> list[Fact]:
+    """Return the facts that code reads, for programs that have to know when they change.
+
+    These are all facts if the code computes a key.
+
+    Args:
+        code: Python source.
+
+    >>> [fact.key for fact in read_by("fact('context-gpt3').value")]
+    ['context-gpt3']
+    >>> len(read_by("fact(key).value")) == len(all_facts())
+    True
+    """
+    literal = r"""\bfact\(\s*(["'])([\w.-]+)\1\s*\)"""
+    if re.search(r"\bfact\(|[(,=]\s*fact\b|\ball_facts\b", re.sub(literal, "", code)):
+        return list(all_facts().values())
+    keys = sorted({key for _, key in re.findall(literal, code)})
+    return [fact(key) for key in keys if key in all_facts()]
+
+
 def cite(key: str, where: str = "") -> str:
     """Return the Markdown that cites a work, for use in computed tables.
 

@@ -37,13 +37,20 @@ def records(project: str) -> list[dict[str, Any]]:
 def read_by(code: str) -> list[Path]:
     """Return the files of the records that code reads, for programs that have to know when they change.
 
+    These are all records if the code computes a name.
+
     Args:
         code: Python source.
 
     >>> [path.name for path in read_by('runs = records("reward-model")')][:1]
     ['seed-0.json']
+    >>> len(read_by("runs = records(name)")) > len(read_by("runs = records('reward-model')"))
+    True
     """
-    names = sorted(set(re.findall(r'records\("([\w/-]+)"\)', code)))
+    literal = r"""\brecords\((["'])([\w/-]+)\1\)"""
+    if re.search(r"\brecords\(|[(,=]\s*records\b", re.sub(literal, "", code)):
+        return sorted(FOLDER.rglob("*.json"))
+    names = sorted({name for _, name in re.findall(literal, code)})
     return [path for name in names for path in sorted((FOLDER / name).glob("*.json"))]
 
 

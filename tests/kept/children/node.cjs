@@ -31,6 +31,8 @@ if (log && repository && !process.execPath.includes("playwright")) {
     const reads = ["open", "openSync", "readFile", "readFileSync", "createReadStream", "copyFile", "copyFileSync"];
     replace(api, reads, (path) => noteFile("read", path));
     replace(api, ["readdir", "readdirSync", "opendir", "opendirSync"], (path) => noteFile("list", path));
+    const asks = ["exists", "existsSync", "stat", "statSync", "lstat", "lstatSync", "access", "accessSync"];
+    replace(api, asks, (path) => noteFile("ask", path));
     replace(api, ["cp", "cpSync"], () => note("start", "cp"));
   }
   const starts = ["spawn", "spawnSync", "exec", "execSync", "execFile", "execFileSync", "fork"];

@@ -1,11 +1,12 @@
-"""Note which files of the repository a process reads, lists and writes, and which programs it starts.
+"""Note which files of the repository a process reads, lists, asks for and writes, and what it starts.
 
 A Python that a kept test starts imports this file first, because its folder is in PYTHONPATH
 (`tests/kept/watch.py` puts it there). It appends its notes to the file KEPT_LOG. `node.cjs` is the same
 for Node.
 """
-# ruff: noqa: PTH100, PTH113, PTH119, PTH120  # pathlib would make every Python start later
+# ruff: noqa: PTH100, PTH113, PTH118, PTH119, PTH120, PTH208  # pathlib would make every Python start later
 
+import functools
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 LOG, REPOSITORY = "KEPT_LOG", "KEPT_REPOSITORY"
 HERE = os.path.dirname(os.path.abspath(__file__))
-# Browsers read what their page asks a server for, Postgres its own folder, git the names of files.
+# Browsers read what their page asks a server for, Postgres and git folders of their own.
 _HARMLESS = re.compile(r"chrom|firefox|^(git|initdb|pg_ctl|true|sleep|ps|uname|gcc|ld|ldconfig)$")
 
 Note = Callable[[str, str], None]  # what happened, and to which path
@@ -38,18 +39,47 @@ def handlers(repository: str, note: Note) -> dict[str, Callable[..., None]]:
             note("read", full)
 
     def listed(path: Any = None) -> None:
-        if full := inside("." if path is None else path):
+        # An import lists the folders in which it searches; tests/kept/inputs.py follows imports more finely.
+        is_import = sys._getframe(2).f_code.co_filename.startswith("<frozen importlib")
+        if not is_import and (full := inside("." if path is None else path)):
             note("list", full)
 
+    def asked(path: Any) -> None:
+        if full := inside(path):
+            note("ask", full)
+
     def started(program: Any, argv: Sequence[Any], *others: Any) -> None:
-        for word in [] if isinstance(argv, str | bytes) else argv:
-            if isinstance(word, str | os.PathLike) and (full := inside(word)) and os.path.isfile(full):
+        words = [] if isinstance(argv, str | bytes) else [os.fsdecode(word) for word in argv]
+        for word in words:
+            if (full := inside(word)) and os.path.isfile(full):
                 note("read", full)  # by a program that may go on for other files of tests, too
-        if not _is_watched(os.fsdecode(program or argv[0]), argv, others[-1]):
-            note("start", os.fsdecode(program or argv[0]))
+        name = os.fsdecode(program or argv[0])
+        if os.path.basename(name) == "git" and {"ls-files", "status"} & {*words}:
+            note("names", repository)
+        elif _is_bare(words, others[0] if len(others) > 1 else None):
+            _bare_started(words)
+        elif not _is_watched(name, argv, others[-1]):
+            note("start", name)
+
+    def _is_bare(words: Sequence[str], cwd: Any) -> bool:
+        """Whether a Python finds only the standard library, and what its arguments name."""
+        is_inside = f"{os.path.abspath(cwd or '.')}{os.sep}".startswith(repository + os.sep)
+        return {"-I", "-S"} <= {*words} and not is_inside
+
+    def _bare_started(words: Sequence[str]) -> None:
+        for found in re.findall(rf"{re.escape(repository + os.sep)}[^\"':,\]\n]*", "\n".join(words)):
+            if found == os.path.join(repository, "src"):
+                note("package", found)
+            elif os.path.isfile(found):  # a script, which may import what is beside it
+                folder = os.path.dirname(found)
+                for name in os.listdir(folder):
+                    note("read", os.path.join(folder, name))
+            elif "site-packages" not in found:
+                note("start", found)
 
     return {
         "open": opened,
+        "stat": asked,
         "os.listdir": listed,
         "os.scandir": listed,
         "subprocess.Popen": started,
@@ -89,6 +119,23 @@ def watch(found: dict[str, Callable[..., None]]) -> None:
             found[event](*args)
 
     sys.addaudithook(hook)
+    for name in ("stat", "lstat", "access"):  # tell whether there is a file, and raise no event
+        _replace(name, found["stat"])
+
+
+def _replace(name: str, note: Callable[[Any], None]) -> None:
+    """Call a function before a function of os."""
+    real = getattr(os, name)
+
+    @functools.wraps(real)
+    def ask(path: Any, *args: Any, **options: Any) -> Any:
+        note(path)
+        return real(path, *args, **options)
+
+    setattr(os, name, ask)
+    for able in (os.supports_dir_fd, os.supports_effective_ids, os.supports_fd, os.supports_follow_symlinks):
+        if real in able:
+            able.add(ask)
 
 
 def append(kind: str, path: str) -> None:
