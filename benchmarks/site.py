@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from site_tools import CACHE, DOCS, ROOT
-from site_tools.cells.parity import STAMP
+from site_tools.cells.parity import PASSED
 
 PAGE = DOCS / "learn" / "attention.md"
 
@@ -33,8 +33,8 @@ def after_edit(old: str, new: str) -> float:
 
 def main() -> None:
     """Print one line a case."""
-    shutil.rmtree(CACHE / "pages", ignore_errors=True)
-    STAMP.unlink(missing_ok=True)
+    for folder in (CACHE / "pages", CACHE / "tab", PASSED):
+        shutil.rmtree(folder, ignore_errors=True)
     print(f"{seconds():6.1f} s  full: every page run, every peer compared")
     print(f"{seconds():6.1f} s  nothing changed")
     print(f"{after_edit('After this chapter', 'Having read this'):6.1f} s  one sentence edited")

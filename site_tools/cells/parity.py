@@ -5,7 +5,7 @@ docs/parity.md. Before any test has run, the page shows the comparisons that doc
 
 Examples::
 
-    python -m site_tools.cells.parity           run these tests, if the package or a test has changed
+    python -m site_tools.cells.parity           run these tests whose inputs have changed since they passed
     python -m site_tools.cells.parity --store   and store their comparisons
 """
 
@@ -17,12 +17,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, hash_of, write
-from site_tools.cells.imports import versions
+from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, write
 from site_tools.command_line import argument_parser
 
 LEDGER = CACHE / "parity"
-STAMP = CACHE / "parity.sha256"
+JOINED = LEDGER / "joined.jsonl"
 PASSED = CACHE / "parity-tests"  # records of the tests that need not be repeated (tests/kept)
 STORED = DATA / "parity.jsonl"
 PAGE = DOCS / "parity.md"
@@ -50,7 +49,7 @@ def stored() -> list[dict[str, Any]]:
 
 def newest() -> list[dict[str, Any]]:
     """The comparisons of the last run of the tests, or else the stored ones."""
-    return merge(read()) if STAMP.is_file() else stored()
+    return merge(read()) if JOINED.is_file() else stored()
 
 
 def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -112,36 +111,28 @@ def _row(row: dict[str, Any]) -> str:
 
 def run_tests() -> None:
     """Repeat the tests whose inputs have changed since they passed, and record their comparisons anew."""
-    sources = [path for folder in ("src", "tests") for path in sorted((ROOT / folder).rglob("*.py"))]
-    code = hash_of([*sources, ROOT / "conftest.py", ROOT / "pyproject.toml", ROOT / "constraints.txt"])
-    inputs = f"{code}\n{versions()}"
-    if STAMP.is_file() and STAMP.read_text() == inputs:
-        return
     join()
     options = ("--numprocesses", "auto", "--dist", "loadfile", "--keep", str(PASSED))
     # Named, because each process would import all the others only to find no such test in them.
-    files = [path for path in sources if path.stem.startswith("test_") and MARK in path.read_text("utf-8")]
-    subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *options, "-m", "parity", *map(str, files)],
-        cwd=ROOT,
-        check=True,
-    )
+    files = [
+        str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if MARK in path.read_text("utf-8")
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", *options, "-m", "parity", *files]
+    subprocess.run(command, cwd=ROOT, check=True)
     join()
-    write(STAMP, inputs)
 
 
 def join() -> None:
     """Move the comparisons of the last run into one file, beside those of tests that it did not repeat."""
-    joined = LEDGER / "joined.jsonl"
-    before = joined.read_text().splitlines() if joined.is_file() else []
-    paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != joined]
+    before = JOINED.read_text().splitlines() if JOINED.is_file() else []
+    paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != JOINED]
     new = [line for path in paths for line in path.read_text().splitlines()]
     records = [json.loads(path.read_text()) for path in PASSED.rglob("*.json")]
     present = [record for record in records if (ROOT / record["file"]).is_file()]
     passed = {name.split(" ")[0] for record in present for name in record["tests"]}
     passed -= {json.loads(line)["test"] for line in new}
     lines = [line for line in before if json.loads(line)["test"] in passed] + new
-    write(joined, "".join(f"{line}\n" for line in lines))
+    write(JOINED, "".join(f"{line}\n" for line in lines))
     for path in paths:
         path.unlink()
 
