@@ -82,11 +82,11 @@ package: site ## build dist/, whose wheel brings the site that llmguide serve op
 	rm -rf src/llmguide/site && cp -R site src/llmguide/site && rm -rf src/llmguide/site/downloads src/llmguide/site/$(MODELS)
 	python -m hatchling build; status=$$?; rm -rf src/llmguide/site; exit $$status
 
-# Every step runs, so that one round shows all that is wrong; the tab's would repeat what is wrong in PyTorch.
+# Steps that do not depend on each other all run, so that one round shows all that is wrong.
 check: .venv/ready node_modules/ready ## check one page: make check PAGE=docs/learn/attention.md (UPDATE=1 rewrites its outputs)
 	@test -f '$(PAGE)' || { echo 'name a page that exists: make check PAGE=docs/learn/attention.md'; exit 2; }
 	@failed=0; \
-	python -m site_tools.checks.lint $(PAGE) || failed=1; \
+	{ python -m site_tools.checks.lint $(PAGE) && python -m site_tools.checks.render $(PAGE); } || failed=1; \
 	{ python -m site_tools.cells.run_pages $(if $(UPDATE),--write) $(PAGE) && \
 	  python -m site_tools.cells.check_in_tab $(PAGE); } || failed=1; \
 	codespell $(PAGE) || failed=1; \

@@ -135,7 +135,7 @@ def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Callable[[
 
     def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         with _built.lock:
-            _build_asked(environ["PATH_INFO"].removeprefix(server.mount_path))
+            build_asked(environ["PATH_INFO"].removeprefix(server.mount_path))
         return server.serve_request(environ, start_response)
 
     server.builder = partial(_rebuild, builder)
@@ -213,7 +213,7 @@ def _forget() -> None:
     handlers.get_handler("python")._modules_collection.members.clear()
 
 
-def _build_asked(path: str) -> None:
+def build_asked(path: str) -> None:
     """Build the page at a path, if it is one and has changed; generate it first if it is generated."""
     from site_tools import live
 
