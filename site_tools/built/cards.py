@@ -16,9 +16,10 @@ import re
 import sys
 import textwrap
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from site_tools import CACHE, ROOT, write
 from site_tools.built.plain_markdown import address, config, file_name, front_matter, html_path, sections
@@ -26,8 +27,11 @@ from site_tools.cells import labs
 from site_tools.fences import prose_lines
 from site_tools.links import title
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 WIDTH, HEIGHT = 1200, 630  # what https://ogp.me/ readers crop least
-COLORS = 48  # of the palette of the PNG: text and few flat areas need no more
+SHADES = 12  # of each color in the palette of the PNG: text and few flat areas need no more
 _PAPER, _INK, _SOFT, _BLUE, _LINE = "#ffffff", "#1c2127", "#55606c", "#175a9c", "#dde2e7"
 _MASK = 7  # tokens
 _FORMULA = re.compile(r"^\$\$(.+?)\$\$$", re.MULTILINE | re.DOTALL)
@@ -82,8 +86,27 @@ def draw(title: str, section: str, description: str, tex: str) -> bytes:
         canvas.draw()
     drawn = Image.frombuffer("RGBA", (WIDTH, HEIGHT), canvas.buffer_rgba())
     small = io.BytesIO()
-    drawn.convert("RGB").quantize(COLORS).save(small, format="png", optimize=True)
+    drawn.convert("RGB").quantize(palette=_palette(), dither=Image.Dither.NONE).save(small, format="png")
     return small.getvalue()
+
+
+@cache
+def _palette() -> "Image":
+    """An image with the palette of all cards: shades from the paper to each color."""
+    from PIL import Image as images  # noqa: N813, PLC0415 (comes with matplotlib)
+    from PIL import ImageColor  # noqa: PLC0415
+
+    image = images.new("P", (1, 1))
+    paper = ImageColor.getrgb(_PAPER)
+    image.putpalette(
+        [
+            round(channel + (full - channel) * shade / (SHADES - 1))
+            for color in (_INK, _SOFT, _BLUE, _LINE)
+            for shade in range(SHADES)
+            for channel, full in zip(paper, ImageColor.getrgb(color), strict=True)
+        ]
+    )
+    return image
 
 
 def _draw_mask(axes: Any, *, left: float, top: float, side: float) -> None:
