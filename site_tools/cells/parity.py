@@ -21,7 +21,7 @@ from site_tools import CACHE, DATA, DOCS, REPOSITORY, ROOT, generated_head, writ
 from site_tools.command_line import argument_parser
 
 LEDGER = CACHE / "parity"
-JOINED = LEDGER / "joined.jsonl"
+JOINED = "joined.jsonl"  # in the ledger, what the last run of the tests recorded
 PASSED = CACHE / "parity-tests"  # records of the tests that need not be repeated (tests/kept)
 STORED = DATA / "parity.jsonl"
 PAGE = DOCS / "parity.md"
@@ -49,7 +49,7 @@ def stored() -> list[dict[str, Any]]:
 
 def newest() -> list[dict[str, Any]]:
     """The comparisons of the last run of the tests, or else the stored ones."""
-    return merge(read()) if JOINED.is_file() else stored()
+    return merge(read()) if (LEDGER / JOINED).is_file() else stored()
 
 
 def merge(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -124,15 +124,16 @@ def run_tests() -> None:
 
 def join() -> None:
     """Move the comparisons of the last run into one file, beside those of tests that it did not repeat."""
-    before = JOINED.read_text().splitlines() if JOINED.is_file() else []
-    paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != JOINED]
+    joined = LEDGER / JOINED
+    before = joined.read_text().splitlines() if joined.is_file() else []
+    paths = [path for path in sorted(LEDGER.glob("*.jsonl")) if path != joined]
     new = [line for path in paths for line in path.read_text().splitlines()]
     records = [json.loads(path.read_text()) for path in PASSED.rglob("*.json")]
     present = [record for record in records if (ROOT / record["file"]).is_file()]
     passed = {name.split(" ")[0] for record in present for name in record["tests"]}
     passed -= {json.loads(line)["test"] for line in new}
     lines = [line for line in before if json.loads(line)["test"] in passed] + new
-    write(JOINED, "".join(f"{line}\n" for line in lines))
+    write(joined, "".join(f"{line}\n" for line in lines))
     for path in paths:
         path.unlink()
 

@@ -7,17 +7,24 @@ from tests.browser.windows import axe
 
 # What axe finds by color, for which it looks through the whole page for what is behind a word.
 BY_COLOR = ("color-contrast", "link-in-text-block")
-# What is out of sight is not laid out: it has no place of its own, and axe cannot tell what is behind it.
+# What is out of sight is not laid out: it has no place of its own, and axe cannot tell what is behind it. Of
+# a formula only its width is left: axe walks through all of its parts, even if it is to leave them out.
 LAY_OUT = """() => {
   for (const box of document.querySelectorAll("article *")) {
     if (getComputedStyle(box).contentVisibility === "auto") box.style.contentVisibility = "visible";
   }
+  const formulas = [...document.querySelectorAll(".katex")];
+  const widths = formulas.map(formula => formula.getBoundingClientRect().width);
+  formulas.forEach((formula, index) => {
+    formula.style.cssText = `display: inline-block; width: ${widths[index]}px`;
+    formula.textContent = "x";
+  });
+  dispatchEvent(new Event("resize")); // guide.js marks the boxes that scroll
 }"""
-# Empties the formulas, marks the words whose look is new, and returns these looks. Three words of each look,
-# since axe does not decide about one that something else covers. A look is what the style sheets and axe go
-# by: the classes and backgrounds of a word and of all around it, its color, and its font.
+# Marks the words whose look is new, and returns these looks. Three words of each look, since axe does not
+# decide about one that something else covers. A look is what the style sheets and axe go by: the classes and
+# backgrounds of a word and of all around it, its color, and its font.
 MARK = """counts => {
-  for (const formula of document.querySelectorAll(".katex")) formula.replaceChildren();
   const around = new Map(), marked = [];
   const look = element => {
     if (!element) return "";
@@ -45,10 +52,7 @@ MARK = """counts => {
 
 
 def colors(page: Page, looks: Counter[str]) -> list[str]:
-    """Violations by color of the words whose look is not among those seen, to which they are added.
-
-    The formulas of the page are gone afterwards, since axe would look for what is behind each of their parts.
-    """
+    """Violations by color of the words whose look is not among those seen, to which they are added."""
     marked = page.evaluate(MARK, looks)
     looks.update(marked)
     return axe(page, BY_COLOR, within="[data-new-look]") if marked else []
