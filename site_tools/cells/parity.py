@@ -113,7 +113,7 @@ def _row(row: dict[str, Any]) -> str:
 def run_tests() -> None:
     """Repeat the tests whose inputs have changed since they passed, and record their comparisons anew."""
     join()
-    if not (LEDGER / JOINED).read_text():  # what they compared is lost
+    if not (LEDGER / JOINED).is_file():  # what they compared is lost
         shutil.rmtree(PASSED, ignore_errors=True)
     options = ("--numprocesses", "auto", "--dist", "loadfile", "--keep", str(PASSED))
     # Named, because each process would import all the others only to find no such test in them.
@@ -136,7 +136,8 @@ def join() -> None:
     passed = {name.split(" ")[0] for record in present for name in record["tests"]}
     passed -= {json.loads(line)["test"] for line in new}
     lines = [line for line in before if json.loads(line)["test"] in passed] + new
-    write(joined, "".join(f"{line}\n" for line in lines))
+    if lines:
+        write(joined, "".join(f"{line}\n" for line in lines))
     for path in paths:
         path.unlink()
 
