@@ -249,9 +249,11 @@ def dequantize_q4(model: nn.Module) -> nn.Module:
             continue
         for name, quantized in list(module.named_children()):
             if isinstance(quantized, Q4Linear):
-                # on "meta" no weights are sampled, only to be replaced
-                layer = Linear(quantized.in_features, quantized.out_features, bias=False, device="meta")
+                layer = Linear.__new__(Linear)  # its own beginning would sample a weight, only to replace it
+                nn.Module.__init__(layer)
+                layer.in_features, layer.out_features = quantized.in_features, quantized.out_features
                 layer.weight = nn.Parameter(quantized.weight)
+                layer.register_parameter("bias", None)
                 setattr(module, name, layer.train(quantized.training))
     return model
 
