@@ -71,8 +71,7 @@ def read(
     r"""Stream the documents of files and folders, in an order that depends on the file names only.
 
     Args:
-        paths: Files, and folders that are searched at any depth. Hidden files and folders are skipped, and
-            so are ``__pycache__`` and ``__MACOSX``.
+        paths: Files, and folders that are searched at any depth, without hidden ones and ``__pycache__``.
         text_field: Key or column that holds the text in JSON lines and Parquet.
         on_unread: Function that is called with each `Unread`; None: they are ignored.
 
