@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from llmguide.generation.generate import generate
 from llmguide.interpretability.ablation import ablate_heads, head_effects, sublayer_effects
 from llmguide.interpretability.activations import record_activations
 from llmguide.interpretability.head_scores import repeated_random_tokens
@@ -174,3 +175,18 @@ def test_each_row_of_a_batch_can_have_its_own_steering_vector():
     for ids, vector, expected in zip(IDS, vectors, together, strict=True):
         with steer(model, vector[0], layer=1), torch.no_grad():
             torch.testing.assert_close(model(ids[None])[0], expected)
+
+
+def test_copies_of_a_prompt_are_completed_each_with_its_own_vector():
+    model = pair("gpt2").ours
+    ids = IDS[:1].repeat(3, 1)
+    vectors = 20 * torch.randn(3, 1, model.config.d_model)
+    with steer(model, vectors, layer=1):
+        completions = generate(model, ids, 6, temperature=0)
+    for ids_of_row, vector, completion in zip(ids, vectors, completions, strict=True):
+        with steer(model, vector[0], layer=1):
+            assert (
+                generate(model, ids_of_row[None], 6, temperature=0, use_cache=False)[0].tolist()
+                == completion.tolist()
+            )
+    assert len(set(map(tuple, completions.tolist()))) > 1

@@ -79,7 +79,7 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     """
     reading = model if type(model) is Reading else None
     module = model if reading is None else reading.model
-    if type(model) not in (GPT, Llama, Reading) or _has_hooks(module):
+    if type(model) not in (GPT, Llama, Reading) or has_hooks(module):
         return None
     config, is_pre = module.config, module.config.norm_position == "pre"
     if config.n_full_layers:  # the cache has no window, so each layer masks its own
@@ -124,7 +124,8 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     return step
 
 
-def _has_hooks(model: nn.Module) -> bool:
+def has_hooks(model: nn.Module) -> bool:
+    """Return whether functions of others, such as an intervention, run within a model."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 

@@ -6,9 +6,9 @@ from typing import cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from llmguide.generation._fast_decoding import Step, decoding_step
+from llmguide.generation._fast_decoding import Step, decoding_step, has_hooks
 from llmguide.generation.checks import check_ids
 from llmguide.models.decoder_protocol import Decoder
 from llmguide.models.encoder_decoder import Reading, Transformer
@@ -89,8 +89,9 @@ class CachedSteps:
 
     def _are_copies(self, text: Int[Tensor, "B T"]) -> bool:
         """Return whether the rows are one prompt that is to be completed several times."""
-        has_sources = isinstance(self.model, Reading)  # rows with equal texts then have sources that differ
-        return len(text) > 1 and not has_sources and bool((text == text[0]).all())
+        if not isinstance(self.model, nn.Module) or has_hooks(self.model) or isinstance(self.model, Reading):
+            return False  # a hook or a source may be another in each row
+        return len(text) > 1 and bool((text == text[0]).all())
 
     def reorder(self, rows: Int[Tensor, " B_new"]) -> None:
         """Replace the texts by rows of them, which may repeat."""
