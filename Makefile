@@ -22,24 +22,10 @@ serve: .cache/served/index.html ## build the site from the stored outputs and se
 live: .venv/ready node_modules/ready ## serve the pages while you write, each built when you open it or change something (PORT=8000)
 	mkdocs serve --dev-addr 127.0.0.1:$(PORT)
 
-quick: .venv/ready node_modules/ready ## check style, types, spelling and the text of the pages, in a minute
-	ruff check .
-	ruff format --check .
-	mypy
-	mypy --config-file runtime/pyproject.toml
-	oxlint --deny-warnings --ignore-pattern '*.ts'
-	tsc
-	codespell
+quick: style ## check style, types, spelling and the text of the pages, in a minute
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/pages/test_facts.py tests/docs/test_glossary.py tests/docs/test_bibliography.py
 
-test: .venv/ready node_modules/ready browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
-	ruff check .
-	ruff format --check .
-	mypy
-	mypy --config-file runtime/pyproject.toml
-	oxlint --deny-warnings --ignore-pattern '*.ts'
-	tsc
-	codespell
+test: style browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
 	$(MAKE) site
 	$(if $(ALL),rm -rf .cache/tests)
 	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder \
@@ -113,6 +99,16 @@ successor: generated ## build the same pages with Zensical, which is to follow M
 clean: ## remove everything that these targets made, the environment included
 	rm -rf .venv .cache node_modules site docs/assets/vendor docs/reference docs/quiz docs/runtime
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
+
+.PHONY: style
+style: .venv/ready node_modules/ready
+	ruff check .
+	ruff format --check .
+	mypy --num-workers auto
+	mypy --config-file runtime/pyproject.toml
+	oxlint --deny-warnings --ignore-pattern '*.ts'
+	tsc
+	codespell
 
 .PHONY: generated
 generated: .venv/ready node_modules/ready
