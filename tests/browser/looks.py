@@ -44,10 +44,11 @@ MARK = """seen => {
     return painted.get(element);
   };
   const marked = new Set();
-  const hasText = ({ childNodes }) => [...childNodes].some(it => it.nodeType === 3 && it.data.trim().length > 1);
+  const isWord = ({ nodeType, data }) => nodeType === 3 && data.trim().length > 1;
   for (const element of document.body.querySelectorAll(":not(svg *)")) {
     delete element.dataset.newLook;
-    if (!(hasText(element) || element.matches("a, button, input, select, textarea"))) continue;
+    const hasWord = [...element.childNodes].some(isWord);
+    if (!(hasWord || element.matches("a, button, input, select, textarea"))) continue;
     if (!element.checkVisibility({ visibilityProperty: true })) continue;
     const { color, fontSize, fontWeight, textDecorationLine } = getComputedStyle(element);
     const isLarge = parseFloat(fontSize) >= (Number(fontWeight) >= 700 ? 18.6 : 24);
