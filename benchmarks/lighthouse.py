@@ -19,7 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from site_tools import ROOT
-from site_tools.checks.check_site import BASE
+from site_tools.built.served import BASE
 from tests.browser.conftest import FLAGS, SITE
 
 LIGHTHOUSE = "lighthouse@12.2.3"

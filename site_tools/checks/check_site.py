@@ -5,7 +5,6 @@ must exist, nothing may be loaded from another host, images need a text alternat
 must be unique, and the content-security policy must allow what the page brings.
 """
 
-import gzip
 import os
 import re
 import sys
@@ -19,9 +18,8 @@ from lxml.html import HtmlElement
 
 from site_tools import ROOT
 from site_tools.built import policy
+from site_tools.built.served import BASE, compressed
 
-# The folder that the site is served from; 404.html, which is shown at any depth, has absolute links into it.
-BASE = "/llmguide/"
 URL_ATTRIBUTES = ("action", "data", "formaction", "href", "poster", "src", "srcset", "xlink:href")
 NAMES_ONLY = {"canonical", "next", "prev"}  # kinds of <link> that name a page and load nothing
 CSS_URL = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)|@import\s+["']([^"']+)["']""")
@@ -120,21 +118,15 @@ def is_folder(path: Path) -> bool:
 
 def weights(site: Path) -> dict[str, int]:
     """Bytes of each page with the styles, scripts and images that it names, each compressed by gzip."""
-    result = {}
+    size_of, result = cache(compressed), {}
     for path in sorted(site.rglob("*.html")):
         loads = {
             local_file(site, path, urlsplit(url).path) for url in page_at(path).loads if "://" not in url
         }
         result[path.relative_to(site).as_posix()] = sum(
-            compressed(file) for file in {path, *loads} if file.is_file()
+            size_of(file) for file in {path, *loads} if file.is_file()
         )
     return result
-
-
-@cache
-def compressed(path: Path) -> int:
-    """Size of a file as a web server sends it."""
-    return len(gzip.compress(path.read_bytes(), mtime=0))
 
 
 def main(site: Path) -> int:

@@ -27,7 +27,7 @@ from site_tools.content import glossary
 from site_tools.content.bibliography import CITATION, SOURCES, all_works, split_citation, work
 from site_tools.content.claims import LINE as CLAIMS
 from site_tools.content.claims import all_claims, claim
-from site_tools.content.quiz import chapters, item
+from site_tools.content.quiz import all_addresses, item
 from site_tools.fences import (
     COMPUTED,
     PARAGRAPH,
@@ -279,7 +279,7 @@ def main() -> int:
     """Print the problems of the pages named on the command line, and of the data they name; 1 if any."""
     arguments = page_parser("site_tools.checks.lint", __doc__).parse_args()
     try:
-        for read in (all_facts, all_works, all_claims, glossary.render, chapters):
+        for read in (all_facts, all_works, all_claims, glossary.render, all_addresses):
             read()
     except ValueError as error:
         print(error)

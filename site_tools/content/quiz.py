@@ -100,7 +100,10 @@ class Chapter:
 
 @cache
 def chapters() -> tuple[Chapter, ...]:
-    """Every chapter of the quiz, its answers computed."""
+    """Every chapter of the quiz, its answers computed.
+
+    Reads none of the pages: what is tested with a chapter does not depend on their text.
+    """
     names = (name for part in PARTS.values() for name in part)
     found = tuple(read(name, (FOLDER / f"{name}.toml").read_text(encoding="utf-8")) for name in names)
     ids = [question.id for chapter in found for question in chapter.questions]
@@ -125,25 +128,47 @@ def read(name: str, toml: str) -> Chapter:
     """Read a chapter.
 
     Raises:
-        ValueError: A question is incomplete, names no heading, or its computed answers contradict its kind.
+        ValueError: A question is incomplete, or its computed answers contradict its kind.
     """
     place = f"docs/_data/quiz/{name}.toml"
     data = load_toml(toml, place)
     check_fields(place, data, {"title", "page", "question"}, set())
-    try:
-        heading_at(data["page"])
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
     questions = []
     for table in data["question"]:
         try:
             questions.append(_question(table))
         except Exception as error:
             key = table.get("id", "?")
-            line = toml.count("\n", 0, max(toml.find(f'id = "{key}"'), 0)) + 1
             what = "" if isinstance(error, ValueError) else f"question {key}: {type(error).__name__}: "
-            raise ValueError(f"{place}:{line}: {what}{error}") from error
+            raise ValueError(f"{place}:{_line(toml, key)}: {what}{error}") from error
     return Chapter(name, data["title"], data["page"], tuple(questions))
+
+
+def _line(toml: str, key: str) -> int:
+    """The line of a question."""
+    return toml.count("\n", 0, max(toml.find(f'id = "{key}"'), 0)) + 1
+
+
+def check_addresses(chapter: Chapter, toml: str) -> None:
+    """Check that there are the pages and headings that a chapter names.
+
+    Raises:
+        ValueError: The page of the chapter, or the heading of a question, is missing.
+    """
+    place = f"docs/_data/quiz/{chapter.name}.toml"
+    named = {place: chapter.page}
+    named |= {f"{place}:{_line(toml, question.id)}": question.see for question in chapter.questions}
+    for where, address in named.items():
+        try:
+            heading_at(address)
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
+
+
+def all_addresses() -> None:
+    """Check those of every chapter."""
+    for chapter in chapters():
+        check_addresses(chapter, (FOLDER / f"{chapter.name}.toml").read_text(encoding="utf-8"))
 
 
 def _question(table: Table) -> Question:
@@ -155,7 +180,6 @@ def _question(table: Table) -> Question:
         raise ValueError(f"{where}: kind {kind!r} is not among {', '.join(KINDS)}{near(kind, KINDS)}")
     for choice in table.get("choices", []):
         check_fields(f"{where}: a choice", choice, {"text"}, {"why", "right", "key"})
-    heading_at(table["see"])
     is_drawn = "draw." in table.get("setup", "")
     variants: dict[str, Variant] = {}
     for seed in range(10 * MAX_VARIANTS if is_drawn else 1):

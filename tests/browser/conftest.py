@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 from site_tools import ROOT, chromium
-from site_tools.checks.check_site import BASE
+from site_tools.built.served import BASE
 
 # ms; a busy machine can take longer than Playwright's 5 s for what a reader has at once.
 expect.set_options(timeout=30_000)

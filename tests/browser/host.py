@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Page
-from site_tools.checks.check_site import BASE, compressed
+from site_tools.built.served import BASE, compressed
 from tests.browser.conftest import SITE
 
 

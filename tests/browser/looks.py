@@ -1,7 +1,5 @@
 """What axe finds by color, for each look of a word instead of each word."""
 
-from collections import Counter
-
 from playwright.sync_api import Page
 from tests.browser.windows import axe
 
@@ -21,38 +19,53 @@ LAY_OUT = """() => {
   });
   dispatchEvent(new Event("resize")); // guide.js marks the boxes that scroll
 }"""
-# Marks the words whose look is new, and returns these looks. Three words of each look, since axe does not
-# decide about one that something else covers. A look is what the style sheets and axe go by: the classes and
-# backgrounds of a word and of all around it, its color, and its font.
-MARK = """counts => {
-  const around = new Map(), marked = [];
-  const look = element => {
+# Colored words of code and shapes of figures are most of a page, and only their colors can be wrong.
+FLATTEN = """() => {
+  const meant = "title, desc, a, button, input, [role], [tabindex], [aria-label], [aria-hidden]";
+  for (const code of document.querySelectorAll("pre code")) {
+    if (!code.querySelector(meant)) code.textContent = code.textContent;
+  }
+  for (const shape of document.querySelectorAll(`svg :not(${meant}, :has(${meant}))`)) shape.remove();
+}"""
+# Marks the words whose look is new, and returns these looks. Five words of each look, since axe does not
+# decide about one that something else covers; nor does it about a single character, nor by the fill of a text
+# in a figure. A look is what axe goes by: the color of a word and what is painted behind it, whether it is
+# large, and of a link also what sets it apart from the text around it.
+MARK = """seen => {
+  const painted = new Map(), counts = Object.fromEntries(seen.map(look => [look, 5]));
+  const behind = element => {
     if (!element) return "";
-    if (!around.has(element)) {
+    if (!painted.has(element)) {
       const { backgroundColor, backgroundImage, opacity } = getComputedStyle(element);
-      const own = [element.tagName, element.getAttribute("class"), backgroundColor, backgroundImage, opacity];
-      around.set(element, `${look(element.parentElement)}/${own}`);
+      const own = [backgroundColor, backgroundImage, opacity].join();
+      const isClear = own === "rgba(0, 0, 0, 0),none,1";
+      painted.set(element, behind(element.parentElement) + (isClear ? "" : `/${own}`));
     }
-    return around.get(element);
+    return painted.get(element);
   };
-  const hasText = ({ childNodes }) => [...childNodes].some(it => it.nodeType === 3 && it.data.trim());
-  for (const element of document.body.querySelectorAll("*")) {
+  const marked = new Set();
+  const isWord = ({ nodeType, data }) => nodeType === 3 && data.trim().length > 1;
+  for (const element of document.body.querySelectorAll(":not(svg *)")) {
     delete element.dataset.newLook;
-    if (!(hasText(element) || element.matches("a, button, input, select, textarea"))) continue;
+    const hasWord = [...element.childNodes].some(isWord);
+    if (!(hasWord || element.matches("a, button, input, select, textarea"))) continue;
     if (!element.checkVisibility({ visibilityProperty: true })) continue;
     const { color, fontSize, fontWeight, textDecorationLine } = getComputedStyle(element);
-    const key = `${look(element)} ${[color, fontSize, fontWeight, textDecorationLine]}`;
-    if (counts[key] >= 3) continue;
-    counts[key] = (counts[key] ?? 0) + 1;
+    const isLarge = parseFloat(fontSize) >= (Number(fontWeight) >= 700 ? 18.6 : 24);
+    const link = element.closest("a");
+    const apart = link && [fontWeight, textDecorationLine, getComputedStyle(link.parentElement).color];
+    const look = `${[color, isLarge, apart]} ${behind(element)}`;
+    counts[look] = (counts[look] ?? 0) + 1;
+    if (counts[look] > 5) continue;
     element.dataset.newLook = "";
-    marked.push(key);
+    marked.add(look);
   }
-  return marked;
+  return [...marked];
 }"""
 
 
-def colors(page: Page, looks: Counter[str]) -> list[str]:
+def colors(page: Page, looks: set[str]) -> list[str]:
     """Violations by color of the words whose look is not among those seen, to which they are added."""
-    marked = page.evaluate(MARK, looks)
+    marked = page.evaluate(MARK, sorted(looks))
     looks.update(marked)
     return axe(page, BY_COLOR, within="[data-new-look]") if marked else []

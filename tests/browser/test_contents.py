@@ -25,7 +25,10 @@ def place(entry: Locator) -> Locator:
 
 
 # On the phone the contents are in the drawer, so that the click comes from a script there.
-@pytest.mark.parametrize(("width", "motion"), [(DESKTOP, "no-preference"), (PHONE, "reduce")])
+@pytest.mark.parametrize(
+    ("width", "motion"),
+    [(DESKTOP, "no-preference"), pytest.param(PHONE, "reduce", marks=pytest.mark.nightly)],
+)
 @pytest.mark.parametrize("name", representative(PAGES, "attention"))
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])  # chooses other entries
 def test_the_first_click_on_an_entry_of_the_contents_lands(

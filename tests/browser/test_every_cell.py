@@ -6,7 +6,7 @@ import math
 import pytest
 from playwright.sync_api import Browser
 from site_tools.markdown.cells import WITH_CELLS
-from tests.browser.cells import cell, difference, open_page
+from tests.browser.cells import PLAIN, cell, difference, open_page
 from tests.browser.conftest import representative
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
@@ -44,7 +44,7 @@ def press_cells(browser: Browser, name: str, most: float) -> None:
     assert not wrong + problems, "\n".join(wrong + problems)
 
 
-@pytest.mark.parametrize("name", representative(PAGES, "learn/attention"))
+@pytest.mark.parametrize("name", representative(PAGES, PLAIN))
 def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
     press_cells(browser, name, MOST)
 

@@ -1,38 +1,45 @@
 """Every page of the built site, on a desktop and a phone, in light and dark: sound, and open to everyone."""
 
 import json
-from collections import Counter
+from collections.abc import Iterable
 
 import pytest
 from playwright.sync_api import Browser, Page
 from tests.browser.conftest import SITE
-from tests.browser.looks import BY_COLOR, LAY_OUT, colors
+from tests.browser.looks import BY_COLOR, FLATTEN, LAY_OUT, colors
 from tests.browser.windows import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 
+PALETTES = {"light": "default", "dark": "slate"}
+# One template makes navigation and footer for all pages; a page of each kind is looked at with them.
+WITHOUT_FRAME = """document.querySelectorAll(".md-sidebar--primary .md-nav__list, .md-footer").forEach(
+  part => part.replaceChildren())"""
 
-def look_at(page: Page, url: str, schemes: dict[int, str], looks: Counter[str]) -> list[str]:
-    """What is wrong with a page in windows of some widths, its folded blocks opened."""
-    page.goto(url, wait_until="load")
-    page.evaluate(OPEN)
-    page.evaluate("document.fonts.ready.then(() => true)")
+
+def look_at(page: Page, url: str, widths: Iterable[int], looks: set[str], *, frame: bool = True) -> list[str]:
+    """What is wrong with a page in windows of some widths, its folded blocks opened.
+
+    In the last one, axe looks at it: by color in both palettes, and by all else in one.
+    """
     found = []
-    for width, scheme in schemes.items():
-        resize(page, width, scheme)
+    page.emulate_media(color_scheme="light")
+    for number, width in enumerate(widths):
+        page.set_viewport_size({"width": width, "height": 900})
+        if number == 0:
+            page.goto(url, wait_until="load")
+            page.evaluate(OPEN)
+            page.evaluate("document.fonts.ready.then(() => true)")
         found += misfits(page)
+    if not frame:
+        page.evaluate(WITHOUT_FRAME)
     page.evaluate(LAY_OUT)
-    # All else is the same in both palettes; boxes scroll above all on a phone, the last width.
-    found += axe(page, without=BY_COLOR)
-    for width, scheme in reversed(schemes.items()):
-        resize(page, width, scheme)
+    for scheme, palette in PALETTES.items():
+        page.emulate_media(color_scheme=scheme)
+        page.locator(f"[data-md-color-scheme={palette}]").first.wait_for()
         found += colors(page, looks)
-    return found
-
-
-def resize(page: Page, width: int, scheme: str) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
-    page.emulate_media(color_scheme=scheme)
+    page.evaluate(FLATTEN)
+    return found + axe(page, without=BY_COLOR)
 
 
 # No page is in assets/, whose names change with their content.
@@ -47,7 +54,10 @@ REFERENCE = [name for name in NAMES if name.startswith("reference/")]
 REST = [name for number, name in enumerate(REFERENCE) if number % 24]
 
 
-# Layout depends on the width and colors on the scheme; one of each pair on every page sees both.
+# What has been looked at in one part has the same colors in the next: the style sheets are the same.
+LOOKS: set[str] = set()
+
+
 # In many parts, because a page that changes repeats its part.
 @pytest.mark.parametrize(
     "names",
@@ -59,20 +69,17 @@ REST = [name for number, name in enumerate(REFERENCE) if number % 24]
 def test_every_page(browser: Browser, site_url: str, names: list[str]) -> None:
     assert names
     found = []
-    looks: Counter[str] = Counter()
-    with window(browser, PHONE, "dark") as context:
+    with window(browser, DESKTOP) as context:
         page = context.new_page()
         problems = watch(page)
         for name in names:
-            schemes = {DESKTOP: "light", PHONE: "dark"}
-            problems += look_at(page, site_url + name.removesuffix("index.html"), schemes, looks)
+            url = site_url + name.removesuffix("index.html")
+            problems += look_at(page, url, [DESKTOP, PHONE], LOOKS, frame=False)
             found += [f"{name}: {problem}" for problem in problems]
             problems.clear()
     assert not found, "\n".join(found)
 
 
-# On a desktop for the rules of axe that test_every_page leaves out there; on the phone all have been applied.
-OTHER_WAY = [(DESKTOP, "dark"), (PHONE, "light")]
 CHAPTER, MODULE = "learn/attention/", "reference/nn/attention/"
 MORE = [
     "",
@@ -84,22 +91,23 @@ MORE = [
 MORE += ["learn/transformer/", "learn/families/", "parity/"]
 
 
+# The test of planted mistakes looks at one with its frame on a phone.
 @pytest.mark.parametrize(
-    ("name", "width", "scheme"),
+    ("name", "width"),
     [
-        (CHAPTER, *OTHER_WAY[0]),
-        (MODULE, *OTHER_WAY[0]),
-        *(pytest.param(name, *OTHER_WAY[0], marks=pytest.mark.nightly) for name in MORE),
-        *(pytest.param(name, *OTHER_WAY[1], marks=pytest.mark.nightly) for name in (CHAPTER, MODULE, *MORE)),
+        (CHAPTER, DESKTOP),
+        (MODULE, DESKTOP),
+        *(pytest.param(name, DESKTOP, marks=pytest.mark.nightly) for name in MORE),
+        *(pytest.param(name, PHONE, marks=pytest.mark.nightly) for name in (CHAPTER, MODULE, *MORE)),
     ],
 )
-def test_chapters_and_a_page_of_each_kind_the_other_way(
-    browser: Browser, site_url: str, name: str, width: int, scheme: str
+def test_chapters_and_a_page_of_each_kind_with_their_frame(
+    browser: Browser, site_url: str, name: str, width: int
 ) -> None:
-    with window(browser, width, scheme) as context:
+    with window(browser, width) as context:
         page = context.new_page()
         problems = watch(page)
-        assert not problems + look_at(page, site_url + name, {width: scheme}, Counter())
+        assert not problems + look_at(page, site_url + name, [width], set())
 
 
 # Added to a page when it opens: what is to be found, by the words that name it.
@@ -126,11 +134,10 @@ PLANT = """html => addEventListener("DOMContentLoaded", () => {
 def test_what_is_wrong_with_a_page_is_found_when_a_sound_one_has_been_seen(
     browser: Browser, site_url: str
 ) -> None:
-    schemes = {DESKTOP: "light", PHONE: "dark"}
-    looks: Counter[str] = Counter()
-    with window(browser, PHONE, "dark") as context:
+    looks: set[str] = set()
+    with window(browser, DESKTOP) as context:
         page = context.new_page()
-        assert not look_at(page, f"{site_url}learn/families/", schemes, looks)
+        assert not look_at(page, f"{site_url}learn/families/", [DESKTOP, PHONE], looks)
         page.add_init_script(f"({PLANT})({json.dumps(''.join(PLANTED.values()))})")
-        found = look_at(page, f"{site_url}learn/families/", schemes, looks)
+        found = look_at(page, f"{site_url}learn/families/", [DESKTOP, PHONE], looks)
     assert {wrong for wrong in PLANTED if not any(wrong in problem for problem in found)} == set(), found

@@ -5,15 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools.content.exercises import placed
+from tests.browser.named import CHAPTER, EXERCISES
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 from llmguide.exercises import exercise
 
 pytestmark = pytest.mark.browser
 
-PAGE = "learn/attention"
-NAMES = placed()[f"{PAGE}.md"]
 PATIENCE = 120_000  # ms for what begins with the start of Python
 RIGHT = "def causal_mask(T_q, T_k):\n    return torch.arange(T_k) <= torch.arange(T_k - T_q, T_k)[:, None]\n"
 TRIANGLE = (
@@ -40,7 +38,7 @@ def page(browser: Browser, site_url: str) -> Iterator[Page]:
     with window(browser, DESKTOP) as context:
         page = context.new_page()
         problems = watch(page)
-        page.goto(f"{site_url}{PAGE}/")
+        page.goto(f"{site_url}{CHAPTER}/")
         yield page
         assert not problems
 
@@ -69,20 +67,6 @@ def kept(page: Page, key: str) -> dict[str, object]:
     return json.loads(page.evaluate(f"localStorage['llmguide.{key}'] ?? '{{}}'"))
 
 
-def test_nothing_of_python_is_fetched_before_a_check(browser: Browser, site_url: str) -> None:
-    with window(browser, DESKTOP) as context:
-        page = context.new_page()
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{site_url}{PAGE}/")
-        expect(block(page, NAMES[0]).locator(".cell-bar")).to_contain_text("Runs in your tab")
-        assert not [
-            url
-            for url in asked
-            if "pyodide" in url or "guide-" in url or "editor-" in url or "backend" in url
-        ]
-
-
 @pytest.mark.parametrize(("name", "code", "called"), WRONG, ids=[name for name, _, _ in WRONG])
 def test_a_typical_mistake_is_named(page: Page, name: str, code: str, called: str) -> None:
     write(page, name, code)
@@ -100,7 +84,7 @@ def test_a_right_answer_is_remembered_and_checked_by_key(page: Page) -> None:
     assert kept(page, "exercises") == {"causal-mask": True}
     expect(block(page, "causal-mask").locator(".mark")).to_have_text("done")
     expect(block(page, "attention").locator(".cell-note")).to_have_text("Runs in your tab")
-    expect(page.locator(".score output")).to_have_text(f"1 of {len(NAMES)} done")
+    expect(page.locator(".score output")).to_have_text(f"1 of {len(EXERCISES)} done")
 
 
 def test_an_error_names_the_readers_line(page: Page) -> None:
@@ -129,7 +113,7 @@ def test_drafts_and_marks_outlive_the_page_until_they_are_reset(page: Page, site
     press(page, "causal-mask", "Reset")
     expect(block(page, "causal-mask").locator(".stub code")).to_contain_text("...")
     page.get_by_role("button", name="Reset this chapter").click()
-    expect(page.locator(".score output")).to_have_text(f"0 of {len(NAMES)} done")
+    expect(page.locator(".score output")).to_have_text(f"0 of {len(EXERCISES)} done")
     assert kept(page, "exercises") == {}
     assert kept(page, "drafts") == {}
 
@@ -159,7 +143,7 @@ def test_a_rung_of_the_ladder_calls_the_readers_earlier_answer(page: Page, site_
 def test_without_scripts_hints_and_solution_are_there(browser: Browser, site_url: str) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(f"{site_url}{PAGE}/")
+    page.goto(f"{site_url}{CHAPTER}/")
     expect(block(page, "attention").locator("details")).to_have_count(3)
     expect(block(page, "attention").locator("button")).to_have_count(0)
     block(page, "attention").locator("details.success summary").click()
@@ -173,10 +157,7 @@ def test_without_scripts_hints_and_solution_are_there(browser: Browser, site_url
 def test_exercises_are_open_to_everyone(browser: Browser, site_url: str, width: int, scheme: str) -> None:
     with window(browser, width, scheme) as context:
         page = context.new_page()
-        page.goto(f"{site_url}exercises/")
-        expect(page.locator(".exercise-list .score")).to_have_count(len(placed()))
-        assert not axe(page, within=".exercise-list") + misfits(page)
-        page.goto(f"{site_url}{PAGE}/")
+        page.goto(f"{site_url}{CHAPTER}/")
         press(page, "attention", "Edit")
         expect(block(page, "attention").locator(".cm-content")).to_be_focused(timeout=PATIENCE)
         page.evaluate("document.querySelectorAll('.exercise details').forEach(it => { it.open = true; })")

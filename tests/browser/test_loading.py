@@ -4,7 +4,6 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.checks.check_site import weights
 from tests.browser.cells import (
     NOTE_WORKERS,
     PATIENCE,
@@ -19,7 +18,6 @@ from tests.browser.cells import (
     run,
     run_plain,
 )
-from tests.browser.conftest import SITE
 from tests.browser.host import Host, serving, wait_until_asked
 from tests.browser.windows import DESKTOP, window
 
@@ -230,6 +228,7 @@ def let_rest(page: Page, host: Host) -> None:
         page.wait_for_timeout(2000)
 
 
+@pytest.mark.nightly
 def test_first_edit_and_first_runs_stay_within_their_budgets(browser: Browser) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
         page, _ = open_page(context, host, TORCH)
@@ -262,13 +261,6 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
         host.forget()
         run(page, cell(page, 1))
         assert host.sent() / 1e6 == pytest.approx(promised, abs=0.15)
-
-
-def test_every_article_is_light() -> None:
-    """Page, styles, scripts and images; the fonts of formulas and the theme's search serve all pages."""
-    limits = {"bibliography/index.html": 200_000}  # which grows with each work that a page cites
-    heavy = {name: size for name, size in weights(SITE).items() if size > limits.get(name, 150_000)}
-    assert not heavy, f"split these pages, or fold what few readers open: {heavy}"
 
 
 def test_the_search_index_waits_for_a_search(browser: Browser) -> None:

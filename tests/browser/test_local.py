@@ -56,19 +56,24 @@ def test_the_token_leaves_the_address_and_the_history(page: Page, link: str) -> 
     expect(page).to_have_url(home)
 
 
-def test_run_uses_the_real_torch_also_after_a_reload(page: Page) -> None:
-    for _ in range(2):
+def test_run_uses_the_real_torch_stops_and_is_there_again_after_a_reload_and_a_death(page: Page) -> None:
+    real = ("kernel", f"{torch.__version__} {torch.__file__}\n")
+
+    def runs() -> tuple[str, str]:
         found = page.evaluate(RUN, WHO)
-        assert found["where"] == "kernel"
-        assert found["stdout"] == f"{torch.__version__} {torch.__file__}\n"
-        page.reload()
+        return found["where"], found["stdout"]
 
-
-def test_a_cell_of_a_page_runs_on_the_machine(page: Page, link: str) -> None:
-    page.goto(f"{link.partition('#')[0]}learn/attention/")
-    cell = page.locator(".cell", has=page.get_by_role("button", name="Run cell 1", exact=True)).first
-    cell.get_by_role("button", name="Run cell 1", exact=True).click()
-    expect(cell.locator(".cell-note")).to_contain_text("On your machine", timeout=60_000)
+    assert runs() == real
+    page.evaluate(RUN, "kept = 7")
+    stop = RUN.replace('{needs: "torch"}', "{onStart: () => backend.stop()}")
+    assert stop != RUN
+    stopped = page.evaluate(stop, "while True:\n    pass")
+    assert stopped["stopped"]
+    assert page.evaluate(RUN, "kept")["stdout"] == "7\n"
+    page.reload()
+    assert runs() == real
+    assert "The kernel has ended" in page.evaluate(RUN, "import os\nos._exit(1)")["error"]
+    assert runs() == real
 
 
 def test_the_kernel_outlives_instant_navigation(page: Page, link: str) -> None:
@@ -84,28 +89,7 @@ def test_a_cell_that_no_tab_can_run_does(page: Page, link: str) -> None:
     cell = page.locator(".cell", has=page.locator('[data-needs="local"]')).first
     cell.locator(".cell-run").click()
     expect(cell.locator(".cell-note")).to_contain_text("equal to the stored output", timeout=60_000)
-
-
-def test_an_exercise_is_checked_on_the_machine(page: Page, link: str) -> None:
-    page.goto(f"{link.partition('#')[0]}learn/attention/")
-    block = page.locator("#exercise-causal-mask")
-    block.get_by_role("button", name="Check exercise causal-mask").click()
-    expect(block.locator("output.result")).to_contain_text("Not yet.", timeout=60_000)
-    expect(block.locator(".cell-note")).to_have_text("Runs on your machine")
-
-
-def test_stop_keeps_the_names(page: Page) -> None:
-    page.evaluate(RUN, "kept = 7")
-    stop = RUN.replace('{needs: "torch"}', "{onStart: () => backend.stop()}")
-    assert stop != RUN
-    stopped = page.evaluate(stop, "while True:\n    pass")
-    assert stopped["stopped"]
-    assert page.evaluate(RUN, "kept")["stdout"] == "7\n"
-
-
-def test_a_kernel_that_dies_is_said_and_another_starts(page: Page) -> None:
-    assert "The kernel has ended" in page.evaluate(RUN, "import os\nos._exit(1)")["error"]
-    assert page.evaluate(RUN, WHO)["where"] == "kernel"
+    expect(cell.locator(".cell-note")).to_contain_text("On your machine")
 
 
 # What another program at this address could have left: an edit of the first folded cell, and a draft.
@@ -155,7 +139,9 @@ def test_code_that_another_program_has_left_does_not_run_unseen(planted: tuple[P
     expect(asking.locator("pre").filter(has_text=str(written)).first).to_be_visible()
     run_below(page, number)
     page.get_by_role("button", name="Check exercise causal-mask").click()
-    expect(page.locator("#exercise-causal-mask output.result")).to_contain_text("Not yet.", timeout=60_000)
+    exercise = page.locator("#exercise-causal-mask")
+    expect(exercise.locator("output.result")).to_contain_text("Not yet.", timeout=60_000)
+    expect(exercise.locator(".cell-note")).to_have_text("Runs on your machine")
     assert not written.exists()
 
 
@@ -214,7 +200,6 @@ def test_a_foreign_link_does_not_replace_the_kernels_token(browser: Browser, lin
         assert answer.value.status == 403
         expect(page).to_have_url(f"{home}{path}")
         assert page.evaluate("sessionStorage['llmguide.kernel']") == token
-        assert page.evaluate(RUN, WHO)["where"] == "kernel"
 
 
 def test_the_link_replaces_what_another_program_has_left(browser: Browser, link: str) -> None:
@@ -229,6 +214,7 @@ def test_the_link_replaces_what_another_program_has_left(browser: Browser, link:
         assert page.evaluate(RUN, WHO)["where"] == "kernel"
 
 
+@pytest.mark.nightly
 def test_another_tab_without_the_token_has_no_kernel(page: Page, link: str) -> None:
     other = page.context.new_page()
     other.goto(link.partition("#")[0])

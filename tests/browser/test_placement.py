@@ -2,21 +2,26 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.content.placement import placement
+from tests.browser.conftest import SITE
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 
-RUNG = {item["id"]: item["rung"] for item in placement()["items"]}
 ANSWER = """() => {
   const variant = document.querySelector(".placement .variant");
   const [right] = JSON.parse(variant.dataset.answer);
   if (variant.dataset.kind === "numeric") variant.querySelector("input").value = String(right);
   else variant.querySelectorAll("input")[right].checked = true;
 }"""
+
+
+def placement() -> dict[str, Any]:
+    """What the page is given; site_tools.content.placement reads every page for it."""
+    return json.loads((SITE / "assets" / "vendor" / "placement.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +40,7 @@ def page(browser: Browser, site_url: str) -> Iterator[Page]:
 
 def test_a_reader_is_placed_from_the_keyboard(page: Page) -> None:
     """They know the first four steps: the Transformer and attention, and nothing above."""
+    rung = {item["id"]: item["rung"] for item in placement()["items"]}
     expect(page.locator(".placement ol > li")).to_have_count(len(placement()["steps"]))
     page.get_by_role("button", name="Find my place").press("Enter")
     said = page.locator(".placement .score output")
@@ -43,7 +49,7 @@ def test_a_reader_is_placed_from_the_keyboard(page: Page) -> None:
         expect(page.locator(".placement .from")).to_be_focused()
         question = page.locator(".placement .question").get_attribute("id")
         assert question is not None
-        if RUNG[question] < 4:
+        if rung[question] < 4:
             page.evaluate(ANSWER)
             page.locator(".placement").get_by_role("button", name="Check").press("Enter")
             expect(page.locator(".placement .result")).to_contain_text("Right.")

@@ -3,6 +3,7 @@
 import http.server
 import json
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -60,6 +61,7 @@ def opened(browser: Browser, address: str) -> Page:
 def test_a_user_asks_follows_a_citation_judges_and_finds_all_again_after_a_restart(
     browser: Browser, run: Path
 ) -> None:
+    """Started again with a gate that lets nothing through, it refuses what no passage is near."""
     with served(run) as address:
         page = opened(browser, address)
         ask(page, "How long does the otter sleep?")
@@ -79,7 +81,9 @@ def test_a_user_asks_follows_a_citation_judges_and_finds_all_again_after_a_resta
         expect(page.get_by_role("status")).to_have_text("Your comment is kept")
         said = card.locator(".said").inner_text()
         page.close()
+    (run / "gate.json").write_text('{"gate": 2.0}')
     with served(run) as address:
+        (run / "gate.json").write_text('{"gate": -1.0}')
         page = opened(browser, address)
         card = page.locator("article").last
         expect(card.locator(".asked")).to_have_text("How long does the otter sleep?")
@@ -88,45 +92,41 @@ def test_a_user_asks_follows_a_citation_judges_and_finds_all_again_after_a_resta
         expect(card.get_by_label("What is wrong or missing in this answer?")).to_have_value(
             "Say where it sleeps."
         )
-        page.close()
-
-
-def test_scripts_in_documents_and_questions_do_not_run(browser: Browser, run: Path) -> None:
-    with served(run) as address:
-        page = opened(browser, address)
-        problems: list[str] = []
-        page.on("dialog", lambda dialog: problems.append(dialog.message) or dialog.dismiss())
         page.get_by_role("button", name="New conversation").click()
-        ask(page, "When do the gates of the zoo open? <img src=x onerror=\"document.title='owned'\">")
-        expect(page.locator("#passages pre").first).to_contain_text("<script>")
-        expect(page.locator("article").last.locator(".asked")).to_contain_text("<img src=x")
-        page.reload()
-        expect(page.locator("article").last.locator(".asked")).to_contain_text("<img src=x")
-        assert page.title() == "Ask the documents"
-        assert page.locator("main img, main script").count() == 0
-        assert not problems
+        ask(page, "How long does the otter sleep?")
+        expect(page.locator("article").last.locator(".said")).to_have_text("The documents do not say.")
+        expect(page.locator("#passages li")).to_have_count(0)
         page.close()
 
 
-def test_it_refuses_what_no_passage_is_near(browser: Browser, run: Path) -> None:
-    (run / "gate.json").write_text('{"gate": 2.0}')
-    try:
-        with served(run) as address:
-            page = opened(browser, address)
-            page.get_by_role("button", name="New conversation").click()
-            ask(page, "How long does the otter sleep?")
-            expect(page.locator("article").last.locator(".said")).to_have_text("The documents do not say.")
-            expect(page.locator("#passages li")).to_have_count(0)
-            page.close()
-    finally:
-        (run / "gate.json").write_text('{"gate": -1.0}')
+@pytest.fixture(scope="module")
+def address(run: Path) -> Iterator[str]:
+    """One application for the tests that need no other."""
+    with served(run) as address:
+        yield address
+
+
+def test_scripts_in_documents_and_questions_do_not_run(browser: Browser, address: str) -> None:
+    page = opened(browser, address)
+    problems: list[str] = []
+    page.on("dialog", lambda dialog: problems.append(dialog.message) or dialog.dismiss())
+    page.get_by_role("button", name="New conversation").click()
+    ask(page, "When do the gates of the zoo open? <img src=x onerror=\"document.title='owned'\">")
+    expect(page.locator("#passages pre").first).to_contain_text("<script>")
+    expect(page.locator("article").last.locator(".asked")).to_contain_text("<img src=x")
+    page.reload()
+    expect(page.locator("article").last.locator(".asked")).to_contain_text("<img src=x")
+    assert page.title() == "Ask the documents"
+    assert page.locator("main img, main script").count() == 0
+    assert not problems
+    page.close()
 
 
 @pytest.mark.parametrize(
     ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
 )
-def test_open_to_everyone(browser: Browser, run: Path, width: int, scheme: str) -> None:
-    with served(run) as address, window(browser, width, scheme) as context:
+def test_open_to_everyone(browser: Browser, address: str, width: int, scheme: str) -> None:
+    with window(browser, width, scheme) as context:
         page = context.new_page()
         problems = watch(page)
         page.goto(address)
@@ -137,35 +137,34 @@ def test_open_to_everyone(browser: Browser, run: Path, width: int, scheme: str) 
 
 
 @pytest.mark.nightly
-def test_what_is_too_long_or_too_often_is_refused(browser: Browser, run: Path) -> None:
-    with served(run) as address:
-        page = opened(browser, address)
-        page.evaluate("document.getElementById('question').removeAttribute('maxlength')")
-        ask(page, "long " * 101)
-        expect(page.get_by_role("alert")).to_contain_text("504 characters must have 1 to 500")
-        made = page.evaluate("location.hash.slice(1)")
-        statuses = page.evaluate(
-            """async (made) => {
-                const {headers} = await import("/shared/frame.js");
-                const found = [];
-                for (let i = 0; i < 40; i++) {
-                    const answer = await fetch("/api/answers", {
-                        method: "POST",
-                        headers: headers(),
-                        body: JSON.stringify({document: made, question: "otter?"}),
-                    });
-                    await answer.text();
-                    found.push(answer.status);
-                }
-                return found;
-            }""",
-            made,
-        )
-        assert statuses[0] == 200
-        assert statuses[-1] == 429
-        ask(page, "How long does the otter sleep?")
-        expect(page.get_by_role("alert")).to_contain_text("are the limit; try again in")
-        page.close()
+def test_what_is_too_long_or_too_often_is_refused(browser: Browser, address: str) -> None:
+    page = opened(browser, address)
+    page.evaluate("document.getElementById('question').removeAttribute('maxlength')")
+    ask(page, "long " * 101)
+    expect(page.get_by_role("alert")).to_contain_text("504 characters must have 1 to 500")
+    made = page.evaluate("location.hash.slice(1)")
+    statuses = page.evaluate(
+        """async (made) => {
+            const {headers} = await import("/shared/frame.js");
+            const found = [];
+            for (let i = 0; i < 40; i++) {
+                const answer = await fetch("/api/answers", {
+                    method: "POST",
+                    headers: headers(),
+                    body: JSON.stringify({document: made, question: "otter?"}),
+                });
+                await answer.text();
+                found.push(answer.status);
+            }
+            return found;
+        }""",
+        made,
+    )
+    assert statuses[0] == 200
+    assert statuses[-1] == 429
+    ask(page, "How long does the otter sleep?")
+    expect(page.get_by_role("alert")).to_contain_text("are the limit; try again in")
+    page.close()
 
 
 class _Model(http.server.BaseHTTPRequestHandler):
@@ -191,12 +190,13 @@ class _Model(http.server.BaseHTTPRequestHandler):
 
 
 def test_a_model_behind_a_url_reads_the_passages_and_what_it_makes_up_is_marked(
-    browser: Browser, run: Path
+    browser: Browser, run: Path, tmp_path: Path
 ) -> None:
+    shutil.copytree(run, tmp_path, dirs_exist_ok=True)  # the first one belongs to the other application
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Model) as endpoint:
         threading.Thread(target=endpoint.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{endpoint.server_port}/v1"
-        with served(run, "--url", url, "--model", "dreamer") as address:
+        with served(tmp_path, "--url", url, "--model", "dreamer") as address:
             page = opened(browser, address)
             page.get_by_role("button", name="New conversation").click()
             ask(page, "How long does the otter sleep?")

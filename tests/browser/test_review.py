@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.content.anki import HEAD
-from site_tools.content.exercises import placed
+from tests.browser.named import WITHOUT_EXERCISES
 from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
@@ -153,15 +153,13 @@ def row(page: Page, chapter: str) -> Locator:
 
 
 def test_progress_follows_the_reader_and_another_tab(page: Page, site_url: str) -> None:
-    page.goto(f"{site_url}learn/concepts/")
+    page.goto(f"{site_url}{WITHOUT_EXERCISES}/")
     page.evaluate("document.querySelector('article').lastElementChild.scrollIntoView()")
-    page.wait_for_function("(localStorage['llmguide.read'] ?? '').includes('learn/concepts')")
+    page.wait_for_function(f"(localStorage['llmguide.read'] ?? '').includes('{WITHOUT_EXERCISES}')")
     page.goto(f"{site_url}progress/")
     questions = [question for chapter in PART for question in chapter.questions]
-    n_questions = sum(question.see.startswith("learn/concepts.md#") for question in questions)
-    n_graded = len(placed().get("learn/concepts.md", []))
-    solved = f"0 of {n_graded}" if n_graded else "none"
-    expected = ["yes", "0 of 1", f"0 of {n_questions}", "0", solved, "0"]
+    n_questions = sum(question.see.startswith(f"{WITHOUT_EXERCISES}.md#") for question in questions)
+    expected = ["yes", "0 of 1", f"0 of {n_questions}", "0", "none", "0"]
     expect(row(page, "Essential concepts")).to_have_text(expected)
     expect(row(page, "Introduction to large language models").last).to_have_text("1")  # due
     other = page.context.new_page()

@@ -22,7 +22,6 @@ from tests.browser.test_every_cell import MOST, PAGES
 pytestmark = pytest.mark.browser
 
 FIGURES = "learn/attention"  # figures, whose names the cells below use, stand between cells that need torch
-TABLES = "projects/small-lm"  # Python alone, tables and figures
 LITTLE = 2  # seconds, as MOST
 
 
@@ -63,7 +62,8 @@ def alone(opened: Opener, name: str, choose) -> list[str]:
     return [f"cell {number}: {problem}" for problem in wrong + problems]
 
 
-@pytest.mark.parametrize("name", representative(PAGES, TABLES))
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PAGES)
 def test_the_last_cell_alone_gives_its_stored_output(opened: Opener, name: str) -> None:
     assert alone(opened, name, lambda page: runnable(page, MOST)[-1]) == []
 

@@ -102,12 +102,13 @@ Deaf()
 while True: pass"""
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("code", "when"),
     [
-        pytest.param("while True: pass", "at once", marks=pytest.mark.nightly),
+        ("while True: pass", "at once"),
         ("import time\nprint('begun')\ntime.sleep(60)", "output"),
-        pytest.param(DEAF, "output", marks=pytest.mark.nightly),
+        (DEAF, "output"),
     ],
     ids=["before the code", "asleep", "in a callback that drops it"],
 )

@@ -4,14 +4,14 @@ import json
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools.content.exercises import placed
 from tests.browser.conftest import representative
+from tests.browser.named import CHAPTER, EXERCISES
 from tests.browser.test_quiz import FIRST, answer_rightly, result
 from tests.browser.windows import DESKTOP, watch, window
 
 pytestmark = pytest.mark.browser
 
-EXERCISE = placed()["learn/attention.md"][0]
+EXERCISE = EXERCISES[0]
 QUESTION = FIRST.questions[0]
 KINDS = ("quiz", "ticked", "exercises", "drafts", "read", "run", "cards")
 KEYS = [f"llmguide.{kind}" for kind in KINDS]
@@ -37,7 +37,7 @@ def look_at_everything(page: Page, site_url: str) -> None:
     expect(boxes.first).not_to_be_checked()
     boxes.first.check()
     expect(page.locator(".checklist output").first).to_contain_text("1 of")
-    page.goto(f"{site_url}learn/attention/")
+    page.goto(f"{site_url}{CHAPTER}/")
     expect(page.get_by_role("button", name=f"Check exercise {EXERCISE}")).to_be_visible()
     expect(page.get_by_role("button", name=f"Reset exercise {EXERCISE}")).to_be_hidden()
     expect(page.locator(".exercise .mark:not(:empty)")).to_have_count(0)

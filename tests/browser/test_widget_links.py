@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
+from tests.browser.conftest import representative
 from tests.browser.places import expect_to_land
 from tests.browser.test_widgets import PAGES, started, widget
 from tests.browser.windows import DESKTOP, PHONE, watch, window
@@ -90,7 +91,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("trials", [2, pytest.param(10, marks=pytest.mark.nightly)])
-@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("name", representative(NUMBERS, "calculators", "sampler"))
 def test_numbers_of_a_link_are_bounded(browser: Browser, site_url: str, name: str, trials: int) -> None:
     rng = random.Random(name)
     with window(browser, DESKTOP) as context:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from site_tools.checks.check_site import BASE, compressed
+from site_tools.built.served import BASE, compressed
 from tests.browser.conftest import SITE, representative
 from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
@@ -91,7 +91,7 @@ def rows(table: Locator) -> dict[str, list[str]]:
     return {head: cells for head, *cells in found}
 
 
-@pytest.mark.parametrize("name", representative(PAGES, "tokenizer", "attention"))
+@pytest.mark.parametrize("name", representative(PAGES, "tokenizer"))
 def test_nothing_is_loaded_before_the_click_and_the_button_names_the_size(
     browser: Browser, site_url: str, name: str
 ) -> None:

@@ -12,6 +12,7 @@ from site_tools.content.quiz import (
     MIN_VARIANTS,
     PARTS,
     chapters,
+    check_addresses,
     instantiate,
     read,
 )
@@ -173,7 +174,7 @@ def test_contradictions_are_errors(old, new, complaint):
         assert read("t", text).questions
     else:
         with pytest.raises(ValueError, match=rf"^docs/_data/quiz/t.toml(:(\d+:)?)? .*{re.escape(complaint)}"):
-            read("t", text)
+            check_addresses(read("t", text), text)
 
 
 def test_output_is_found_by_running_the_code():
