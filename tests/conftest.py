@@ -1,4 +1,4 @@
-"""Check every jaxtyping annotation of the package in every test; what is drawn is the same each time."""
+"""Check the jaxtyping annotations of the package in every test; what is drawn is the same each time."""
 
 import random
 
@@ -29,6 +29,12 @@ def seeded():
     torch.manual_seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
     random.seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def checked():
+    """Check the first calls of each function, also where an earlier test has called it often."""
+    typecheck.calls.clear()
 
 
 @pytest.fixture(autouse=True)
