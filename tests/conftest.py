@@ -26,7 +26,9 @@ jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)  # torch.manual_seed also asks for three stack traces
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(SEED)
     np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
     random.seed(SEED)
 

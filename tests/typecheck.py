@@ -1,8 +1,8 @@
 """How annotations are checked in tests: as in mypy, an int may stand where a float is asked for.
 
 `jaxtyped` replaces the decorator of jaxtyping, which binds the arguments of each call to a signature, checks
-them twice, and compiles two functions for each definition: a third of the time of the tests that train. Of these,
-which repeat the same calls, the first calls of each function are checked in each test.
+them twice, and compiles two functions for each definition: a third of the time of the tests that train.
+These repeat the same calls, so only the first calls of each function are checked in each test.
 """
 
 import dataclasses

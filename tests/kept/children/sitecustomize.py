@@ -53,6 +53,8 @@ def handlers(repository: str, note: Note) -> dict[str, Callable[..., None]]:
         for word in words:
             if (full := inside(word)) and os.path.isfile(full):
                 note("read", full)  # by a program that may go on for other files of tests, too
+        if "mypy" in words:  # goes by its cache, and opens no file that is as it was
+            note("code", repository)
         name = os.fsdecode(program or argv[0])
         if os.path.basename(name) == "git" and {"ls-files", "status"} & {*words}:
             note("names", repository)
