@@ -76,7 +76,9 @@ def test_a_policy_that_has_not_moved_fails_whatever_the_record_says(finished, tm
 @pytest.mark.parametrize(
     ("text", "failed"),
     [
-        ("The plot is great", "distinct-2, as a fraction of the SFT policy's"),  # collapsed
+        pytest.param(  # collapsed
+            "The plot is great", "distinct-2, as a fraction of the SFT policy's", marks=pytest.mark.nightly
+        ),
         ("great great great", "NLL per token under the SFT policy, above its own"),  # reward hacking
     ],
 )
