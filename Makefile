@@ -4,6 +4,7 @@ PORT ?= 8000
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export NO_MKDOCS_2_WARNING := 1
+unexport PYTHONDONTWRITEBYTECODE  # some containers set it: each of the programs would compile every module again
 
 .DEFAULT_GOAL := help
 .PHONY: help serve live test nightly quick steady site package downloads check new bench extension successor browsers clean

@@ -1,4 +1,4 @@
-"""Check every jaxtyping annotation of the package in every test; what is drawn is the same each time."""
+"""Check the jaxtyping annotations of the package in every test; what is drawn is the same each time."""
 
 import random
 
@@ -26,9 +26,17 @@ jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.manual_seed(SEED)
+    torch.default_generator.manual_seed(SEED)  # torch.manual_seed also asks for three stack traces
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(SEED)
     np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
     random.seed(SEED)
+
+
+@pytest.fixture(autouse=True)
+def checked():
+    """Check the first calls of each function, also where an earlier test has called it often."""
+    typecheck.calls.clear()
 
 
 @pytest.fixture(autouse=True)

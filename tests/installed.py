@@ -1,9 +1,11 @@
 """An environment in which pip has installed only some packages: imports of all others fail."""
 
+import ast
 import re
 import sys
 import tomllib
 from collections.abc import Iterable
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -31,6 +33,20 @@ def required(requirements: Iterable[str]) -> list[str]:
 
 def hide_all_but(requirements: Iterable[str]) -> None:
     """Hide the packages that `pip install` of these requirements, without extras, would not bring."""
+    hidden = hidden_by(requirements)
+    sys.meta_path[:] = [_Without(finder, hidden) for finder in sys.meta_path]
+
+
+def imported(trees: Iterable[ast.AST]) -> set[str]:
+    """The top-level names of what code imports."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.partition(".")[0] for name in names}
+
+
+def hidden_by(requirements: Iterable[str]) -> set[str]:
+    """The modules of installed packages that these requirements, without extras, would not bring."""
     brought: set[str] = set()
     todo = [_name(requirement) for requirement in requirements]
     while todo:
@@ -43,9 +59,11 @@ def hide_all_but(requirements: Iterable[str]) -> None:
         except metadata.PackageNotFoundError:  # such as one for another system
             continue
         todo += [_name(requirement) for requirement in needed if "extra ==" not in requirement]
-    owners_of = metadata.packages_distributions()
-    hidden = {module for module, owners in owners_of.items() if not brought & {*map(_name, owners)}}
-    sys.meta_path[:] = [_Without(finder, hidden - {"llmguide"}) for finder in sys.meta_path]
+    hidden = {module for module, owners in _owners_of().items() if not brought & {*map(_name, owners)}}
+    return hidden - {"llmguide"}
+
+
+_owners_of = cache(metadata.packages_distributions)  # takes a second
 
 
 def _name(requirement: str) -> str:

@@ -156,6 +156,11 @@ import subprocess, sys
 
 def test_it():
     subprocess.run([sys.executable, "-I", "-c", "open('docs/child.txt').read()"], check=True)
+--- tests/test_types.py
+import subprocess, sys
+
+def test_it():
+    subprocess.run([sys.executable, "-c", "", "mypy"], check=True)
 --- tests/test_bare.py
 import subprocess, sys
 from pathlib import Path
@@ -293,10 +298,10 @@ def in_repository(place: Path, *command: str, **variables: str) -> str:
     ).stdout
 
 
-def run(place: Path, *options: str, **variables: str) -> set[str]:
+def run(place: Path, *options: str, of: str = "tests", **variables: str) -> set[str]:
     """The tests that have passed."""
     pytest_keep = ("-m", "pytest", "-q", "-rA", "--keep", ".cache/tests", "--ignore=tests/kept")
-    lines = in_repository(place, *pytest_keep, *options, "src/llmguide", "tests", **variables).splitlines()
+    lines = in_repository(place, *pytest_keep, *options, of, **variables).splitlines()
     return {
         line.removeprefix("PASSED ").removeprefix("tests/") for line in lines if line.startswith("PASSED")
     }
@@ -320,7 +325,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ran(folder: Path) -> set[str]:
     """What passed in the first run."""
-    return run(folder, "-n", "1", "--dist", "loadfile")
+    return run(folder, "-n", "1", "--dist", "loadfile", "src/llmguide")
 
 
 @pytest.fixture(scope="module")
@@ -343,7 +348,9 @@ def test_what_has_passed_is_left_out(ran: set[str], kept: dict[str, set[str]]) -
 
 @pytest.mark.parametrize("changed", CHANGES)
 def test_a_change_repeats_what_depends_on_it(kept: dict[str, set[str]], changed: str) -> None:
-    repeated = {test for test in kept[""] if among(test, CHANGES[changed] | {"test_unwatched.py"})}
+    of_package = changed.startswith("src/llmguide/") and changed.endswith(".py")
+    wanted = CHANGES[changed] | {"test_unwatched.py"} | ({"test_types.py"} if of_package else set())
+    repeated = {test for test in kept[""] if among(test, wanted)}
     assert kept[""] - kept[changed] == repeated
 
 
@@ -355,10 +362,10 @@ def test_settings_what_can_hide_a_package_and_the_surroundings_repeat_everything
 
 
 def test_failures_are_repeated_until_the_whole_file_passes(folder: Path, kept: dict[str, set[str]]) -> None:
-    of_file = {"test_fails.py::test_it", "test_fails.py::test_other"}
-    assert of_file & run(folder) == {"test_fails.py::test_it"}
-    assert of_file & run(folder, PASSES="1") == of_file
-    assert of_file & run(folder, PASSES="1") == set()
+    file = "tests/test_fails.py"
+    assert run(folder, of=file) == {"test_fails.py::test_it"}
+    assert run(folder, of=file, PASSES="1") == {"test_fails.py::test_it", "test_fails.py::test_other"}
+    assert run(folder, of=file, PASSES="1") == set()
 
 
 def test_a_run_with_nothing_to_repeat_succeeds(folder: Path, kept: dict[str, set[str]]) -> None:

@@ -8,7 +8,7 @@ from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import Float
 from torch import Tensor
 
-from tests.typecheck import jaxtyped
+from tests.typecheck import N_CHECKED, jaxtyped
 
 typed = jaxtyped(typechecker=None)
 FIVE, SIX = torch.zeros(5), torch.zeros(6)
@@ -73,6 +73,15 @@ def test_functions_that_are_defined_again_are_checked_each_time():
     for n in range(3):
         with pytest.raises(BeartypeCallHintViolation):
             added(n)("1")
+
+
+@pytest.mark.parametrize("test", [1, 2])
+def test_the_first_calls_are_checked_in_each_test(test):
+    for _ in range(N_CHECKED - 1):
+        longer(FIVE, FIVE)
+    with pytest.raises(BeartypeCallHintViolation):
+        longer(FIVE, FIVE, 1)
+    assert len(longer(FIVE, FIVE, 1)) == 6
 
 
 def test_the_package_is_checked():

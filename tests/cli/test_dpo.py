@@ -17,7 +17,7 @@ PAIRS = [{"prompt": f"Name {i}?", "chosen": f"good {i}", "rejected": f"rather ba
 
 
 def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):
-    assert main(["dpo", "--output", str(runs / "dpo"), "--n-steps", "40"]) == 0
+    assert main(["dpo", "--output", str(runs / "dpo"), "--n-steps", "20"]) == 0
     report = json.loads((runs / "dpo" / "report.json").read_text())
     start, tuned = report["rows"]
     world = tiny_world()

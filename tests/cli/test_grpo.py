@@ -17,7 +17,7 @@ from llmguide.runs.toy_report import load_policy
 PROBLEMS = [{"prompt": f"What is {i} plus 1?", "answer": i + 1} for i in range(8)]
 
 
-@pytest.mark.parametrize("variant", ["grpo", "rloo"])
+@pytest.mark.parametrize("variant", ["grpo", pytest.param("rloo", marks=pytest.mark.nightly)])
 def test_in_the_tiny_world_it_gains_the_reward_it_follows(variant, runs):
     args = ["--output", str(runs / "run"), "--n-steps", "10", "--variant", variant]
     assert main(["grpo", *args]) == 0

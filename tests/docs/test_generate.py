@@ -18,9 +18,11 @@ def times() -> dict[Path, int]:
 
 
 def test_a_second_run_writes_nothing() -> None:  # or `mkdocs serve` would build for ever
-    generate.main()
     before = times()
     generate.main()
+    if times() != before:  # since the last run its inputs have changed
+        before = times()
+        generate.main()
     assert times() == before
     assert all(any(str(path).startswith(str(DOCS / name)) for path in before) for name in GENERATED)
 

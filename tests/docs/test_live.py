@@ -101,6 +101,7 @@ config.plugins.on_serve(server, config=config, builder=lambda: build(load_config
 """
 SERVE = f"""{START}
 assert not list(Path("built").rglob("index.html"))
+Path("lab.html").write_text(shown("lab/"))
 assert 'href="glossary/#term-token"' in shown(""), shown("")
 assert '"search": "search/worker-1.js"' in shown(""), shown("")
 assert Path("built/search/search_index.json").read_text() == "of the last build"
@@ -121,19 +122,22 @@ for file, old, new, pages in eval(sys.argv[1]):
         assert new in shown(page), (file, page)
     built = sorted(path.relative_to("built").as_posix() for path in Path("built").rglob("index.html"))
     assert built == [page + "index.html" for page in pages], built
-assert Path("built/runtime/cells.js").read_text() == "2\\n"
 """
+
+
+def make_project(folder: Path) -> Path:
+    for name in ("site_tools", "src/llmguide"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name, text in FILES.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    for name in ("site_tools", "src/llmguide"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    return tmp_path
+    return make_project(tmp_path)
 
 
 def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -142,7 +146,10 @@ def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_each_change_is_shown_and_no_page_is_built_unasked(project: Path) -> None:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that a server has shown, after each of some changes."""
+    project = make_project(tmp_path_factory.mktemp("served"))
     changes = [
         ("docs/index.md", "layers.", "blocks.", [""]),
         ("src/llmguide/pages/facts.toml", "12", "769", ["glossary/", ""]),
@@ -155,12 +162,15 @@ def test_each_change_is_shown_and_no_page_is_built_unasked(project: Path) -> Non
     ]
     done = python(project, "-c", SERVE, repr(changes))
     assert done.returncode == 0, done.stderr
+    return project
 
 
-def test_a_lab_is_rendered_as_the_other_pages(project: Path) -> None:
-    done = python(project, "-c", f"{START}print(shown('lab/'))")
-    assert done.returncode == 0, done.stderr
-    page = done.stdout
+def test_each_change_is_shown_and_no_page_is_built_unasked(served: Path) -> None:
+    assert (served / "built" / "runtime" / "cells.js").read_text(encoding="utf-8") == "2\n"  # the last change
+
+
+def test_a_lab_is_rendered_as_the_other_pages(served: Path) -> None:
+    page = (served / "lab.html").read_text(encoding="utf-8")
     assert "<title>Short title - test" in page
     article = page.partition("<article")[2].partition("</article>")[0]
     assert '<a href="../part/">Part</a>' in article

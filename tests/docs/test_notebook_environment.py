@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import zipfile
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from nbclient import NotebookClient
 from site_tools import DOCS, ROOT, page_paths
 from site_tools.cells.notebooks import notebook
-from tests.installed import required
+from tests.installed import hidden_by, imported, required
 
 # Python executes this when it starts. What is left is the wheel, the standard library and what pip installs.
 SETUP = """
@@ -95,10 +96,13 @@ def test_a_notebook_runs_and_shows_what_the_page_shows(page: str, wheel: Path, t
     assert not list((tmp_path / "empty").iterdir())
 
 
+def trees_of(cells: list[dict[str, Any]]) -> list[ast.AST]:
+    return [ast.parse(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+
+
 def imports_of(page: str, cells: list[dict[str, Any]]) -> str:
     """The imports of a notebook, as one statement whose errors name the page."""
-    trees = [ast.parse(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    nodes = [node for tree in trees for node in ast.walk(tree)]
+    nodes = [node for tree in trees_of(cells) for node in ast.walk(tree)]
     imports = [ast.unparse(node) for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
     return f"exec(compile({chr(10).join(imports)!r}, {page!r}, 'exec'))"
 
@@ -130,8 +134,18 @@ sys.exit(failed)
 """
 
 
+def test_notebooks_import_only_packages_that_their_first_cells_install() -> None:
+    hidden = cache(hidden_by)
+    for path in page_paths():
+        if found := notebook(path.read_text(encoding="utf-8"), name := path.relative_to(DOCS).as_posix()):
+            install, *rest = found["cells"]
+            missing = imported(trees_of(rest)) & hidden((*installed(install["source"]), "ipykernel"))
+            assert not missing, f"{name}: the first cell does not install {missing}"
+
+
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="fork")
-def test_notebooks_import_only_what_their_first_cells_install(wheel: Path, tmp_path: Path) -> None:
+def test_what_notebooks_import_needs_only_what_their_first_cells_install(wheel: Path, tmp_path: Path) -> None:
     alike: dict[tuple[str, ...], list[str]] = {}
     for path in page_paths():
         if found := notebook(path.read_text(encoding="utf-8"), name := path.relative_to(DOCS).as_posix()):
@@ -152,6 +166,7 @@ def test_notebooks_import_only_what_their_first_cells_install(wheel: Path, tmp_p
 
 def test_a_package_that_is_not_installed_is_missed(wheel: Path, tmp_path: Path) -> None:
     """So that the tests above can fail."""
+    assert {"matplotlib", "transformers"} <= hidden_by(required(["llmguide"]))
     variables = environment(wheel, tmp_path, tuple(required(["llmguide"])))
     for name in ("matplotlib", "site_tools", "tests"):
         command = [sys.executable, "-c", f"import llmguide, {name}"]

@@ -36,7 +36,7 @@ def test_the_right_section_comes_first(kind: str, least: int) -> None:
     assert n >= least, "\n".join(missed)
 
 
-@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize("step", [16, pytest.param(1, marks=pytest.mark.nightly)])
 def test_every_keystroke_is_answered_at_once(step: int) -> None:
     """In seconds of the processor, which do not depend on what else the machine does."""
     texts = [*TYPED, *ASKED["learner"]][::step]

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ ITEMS = [
 PLACES = [(chapter, topic, place) for chapter, table in TABLES.items() for topic, place in table.items()]
 
 
+@cache
 def text(page):
     """A page, also one that the build has yet to write."""
     return bibliography.render() if page == "bibliography.md" else (DOCS / page).read_text(encoding="utf-8")

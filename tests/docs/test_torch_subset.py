@@ -2,7 +2,6 @@
 
 import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from site_tools import RUNTIME
 from site_tools.content import torch_subset
+from tests.python_path import importing_from
 
 # Looks names up as a reader does, from code that knows nothing of the page's program.
 LOOK_UP = """
@@ -39,11 +39,10 @@ CALLS = {
 
 
 def in_subset(program: str, given: object = None) -> str:
-    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=json.dumps(given),
-        env=environment,
+        env=importing_from(RUNTIME),
         capture_output=True,
         text=True,
         check=True,

@@ -148,10 +148,10 @@ def test_an_answer_can_neither_do_harm_nor_change_its_grade(source, why, sandbox
     assert not marker.exists()
 
 
-@pytest.mark.parametrize("call", ["time.sleep(99)", "sum(range(10**6))"])
-def test_an_answer_that_never_ends_is_ended(call, sandbox, monkeypatch):
+@pytest.mark.parametrize(("call", "clock_s"), [("time.sleep(99)", 1), ("sum(range(10**6))", 30)])
+def test_an_answer_that_never_ends_is_ended(call, clock_s, sandbox, monkeypatch):
     monkeypatch.setattr("llmguide.exercises.sandbox.limit_of", lambda _: 1)
-    monkeypatch.setattr("llmguide.exercises.sandbox.CLOCK_S", 5)
+    monkeypatch.setattr("llmguide.exercises.sandbox.CLOCK_S", clock_s)
     loop = f"while True:\n        try: {call}\n        except BaseException: pass"
     result = sandbox.grade("temperature", f"import time\ndef temperature(logits, t):\n    {loop}")
     assert "has not finished after 1 seconds" in result.message

@@ -95,9 +95,14 @@ def _names_in(folder: Path) -> list[str]:
 
 
 @cache
+def _files_present() -> frozenset[Path]:
+    return frozenset(repository())
+
+
+@cache
 def _present() -> frozenset[Path]:
     """The files of the repository, and their folders."""
-    return frozenset(repository()).union(*(path.parents for path in repository()))
+    return _files_present().union(*(path.parents for path in repository()))
 
 
 @cache
@@ -170,6 +175,8 @@ def named(notes: Iterable[Note]) -> set[str]:
             found.add(NAMES)
         elif kind == "package":
             found |= {PACKAGE, DATA}
+        elif kind == "code":
+            found.add(PACKAGE)
         elif kind in {"read", "list", "ask"} and (path := _source(Path(what))):
             name = path.relative_to(ROOT).as_posix()
             if kind != "ask":
@@ -261,4 +268,4 @@ def _places(name: str) -> frozenset[Path]:
         for length in range(1, len(parts) + 1)
     ]
     files = {path for place in places for path in (place.with_suffix(".py"), place / "__init__.py")}
-    return frozenset(path for path in files if path.is_file())
+    return _files_present() & files

@@ -22,7 +22,7 @@ from tests.kept.children import sitecustomize
 
 OURS = ("llmguide", "site_tools", "tests", "benchmarks")
 _PREFIX = f"{ROOT}{os.sep}"
-Note = tuple[str, str]  # "read", "list", "ask", "names", "package", "start" or "import", and what
+Note = tuple[str, str]  # "read", "list", "ask", "names", "package", "code", "start" or "import", and what
 
 
 class Watch:

@@ -153,12 +153,12 @@ def test_a_template_that_drops_reasoning_from_earlier_turns(with_ends):
 
 
 @pytest.mark.timeout(120)  # seconds; in quadratic time it takes hours
-def test_a_response_of_two_million_characters_is_marked():
+def test_a_response_of_four_hundred_thousand_characters_is_marked():
     def template(messages, add_generation_prompt):
         text = "".join(f"{each['role']}:{each['content']}</s>" for each in messages)
         return text + "assistant:" if add_generation_prompt else text
 
-    talk = [USER, {"role": "assistant", "content": "y " * 1_000_000}]
+    talk = [USER, {"role": "assistant", "content": "y " * 200_000}]
     marked = mark_turns(talk, template, False, ["</s>"])
     assert marked == f"user:Hi</s>assistant:{LEARN}{talk[1]['content']}</s>{STOP}"
 

@@ -144,7 +144,10 @@ def test_longer_examples_are_truncated_or_skipped_and_counted(written, tmp_path,
     assert "texts at their start, to 4 tokens" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("stage", "rows"), [("sft", TALKS), ("dpo", PAIRS), ("reward", PAIRS)])
+@pytest.mark.parametrize(
+    ("stage", "rows"),
+    [("sft", TALKS), ("dpo", PAIRS), pytest.param("reward", PAIRS, marks=pytest.mark.nightly)],
+)
 def test_qlora_trains_adapters_on_a_base_of_four_bits(stage, rows, written, tmp_path, capsys):
     sizes = ["--n-layers", "1", "--d-model", "64", "--n-heads", "2", *SIZES[6:]]
     args = ["--data", written(TALKS), *sizes, "--n-steps", "2", "--output", str(tmp_path / "start")]

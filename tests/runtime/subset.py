@@ -22,10 +22,12 @@ RUNTIME = REPOSITORY / "runtime"
 
 def run_in_subset(snippets, *, second=False):
     """Describe the results of snippets under the subset."""
-    environment = os.environ | {
-        "PYTHONPATH": f"{RUNTIME}{os.pathsep}{REPOSITORY / 'src'}",
-        "OMP_NUM_THREADS": "1",
-    }
+    places = [
+        RUNTIME,
+        REPOSITORY / "src",
+        *filter(None, [os.environ.get("PYTHONPATH")]),
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, __file__],
         input=json.dumps({"snippets": list(snippets), "second": second}),

@@ -1,10 +1,11 @@
 """The exercises graded by the in-page subset as by PyTorch: solutions pass, and each mistake has its name."""
 
 import json
-import os
 import subprocess
 import sys
 
+import pytest
+from tests.python_path import importing_from
 from tests.runtime.subset import REPOSITORY, RUNTIME
 
 PROGRAM = """
@@ -18,15 +19,19 @@ assert torch.__file__.startswith(RUNTIME), torch.__file__
 found = {}
 for name, exercise in exercises().items():
     solved = grade(name, exercise.solution)
-    named = {mistake.name: str(grade(name, mistake.mutant).mistake) for mistake in exercise.mistakes}
+    mistakes = exercise.mistakes[:N_MISTAKES]
+    named = {mistake.name: str(grade(name, mistake.mutant).mistake) for mistake in mistakes}
     found[name] = [solved.message] + [f"{a} is named {b!r}" for a, b in named.items() if a != b]
 print(json.dumps(found))
 """
 
 
-def test_the_subset_grades_as_pytorch_does():
-    environment = os.environ | {"PYTHONPATH": f"{RUNTIME}{os.pathsep}{REPOSITORY / 'src'}"}
-    program = f"RUNTIME = {str(RUNTIME)!r}\n{PROGRAM}"
+@pytest.mark.parametrize(
+    "n_mistakes", [1, pytest.param(None, marks=pytest.mark.nightly)], ids=["first", "all"]
+)
+def test_the_subset_grades_as_pytorch_does(n_mistakes):
+    environment = importing_from(RUNTIME, REPOSITORY / "src")
+    program = f"RUNTIME, N_MISTAKES = {str(RUNTIME)!r}, {n_mistakes}\n{PROGRAM}"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
     )

@@ -1,12 +1,12 @@
 """The package under the in-page torch subset: the same numbers as under PyTorch, and its own doctests."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 from site_tools import ROOT, RUNTIME
+from tests.python_path import importing_from
 
 # Doctests that need what the tab has not: programs for a shell, the meta device, torch's 4-bit kernel.
 LEFT_OUT = (
@@ -25,7 +25,7 @@ LEFT_OUT = (
 
 def run(*command, subset):
     folders = [RUNTIME] * subset + [ROOT, ROOT / "src"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, folders)), "OMP_NUM_THREADS": "1"}
+    environment = importing_from(*folders) | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(
         [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -92,9 +92,8 @@ def test_the_subset_installs_by_itself(tmp_path):
     options = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--target", str(tmp_path))
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(RUNTIME)], check=True)
     code = "import torch; print(torch.__file__, torch.ones(2).sum())"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=importing_from(tmp_path), capture_output=True, text=True, check=True
     )
     assert done.stdout == f"{tmp_path / 'torch' / '__init__.py'} tensor(2.)\n"
     (licenses,) = tmp_path.glob("*.dist-info/licenses")

@@ -11,17 +11,17 @@ from tests.runtime.subset import describe_all, run_in_subset
 SAMPLE = "import torch; torch.manual_seed(0); print(torch.randn(1000).tolist())"
 
 
-def both(snippet):
-    """What the last line of a snippet gives in the subset, and in PyTorch."""
-    return [found["result"][0] for found in (*run_in_subset([snippet]), *describe_all([snippet]))]
+def both(*snippets):
+    """What the last line of each snippet gives in the subset, and in PyTorch."""
+    pairs = zip(run_in_subset(snippets), describe_all(snippets), strict=True)
+    return [[found["result"][0] for found in pair] for pair in pairs]
 
 
-def refused(snippet):
-    """The error of the subset, for a snippet that PyTorch runs."""
-    (theirs,) = describe_all([snippet])
-    assert "error" not in theirs, theirs
-    (ours,) = run_in_subset([snippet])
-    return f"{ours['error']}: {ours['message']}"
+def refused(*snippets):
+    """The error of the subset, for each of the snippets, which PyTorch runs."""
+    for theirs in describe_all(snippets):
+        assert "error" not in theirs, theirs
+    return [f"{ours['error']}: {ours['message']}" for ours in run_in_subset(snippets)]
 
 
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="needs AVX2")
@@ -58,14 +58,14 @@ def test_equal_elements_keep_their_order(values):
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_rounded_and_stored_in_four_bytes(dtype):
-    ours, theirs = both(f"x = T([1.0, 3.0], dtype=torch.{dtype}) / 3; [x.tolist(), x.element_size()]")
+    ((ours, theirs),) = both(f"x = T([1.0, 3.0], dtype=torch.{dtype}) / 3; [x.tolist(), x.element_size()]")
     assert ours == theirs
     assert ours["items"][0]["items"][0] != 1 / 3
     ones = f"torch.ones(8, dtype=torch.{dtype})"
     (stored,) = run_in_subset([f"{ones}._array.nbytes"])
     assert stored["result"][0] == 4 * 8
-    for snippet in (f"torch.randn(16, dtype=torch.{dtype})", f"{ones}.view(torch.int16)"):
-        assert "not in the in-page subset" in refused(snippet)
+    for message in refused(f"torch.randn(16, dtype=torch.{dtype})", f"{ones}.view(torch.int16)"):
+        assert "not in the in-page subset" in message
 
 
 def test_empty_tensors_hold_zeros():
@@ -73,9 +73,7 @@ def test_empty_tensors_hold_zeros():
     assert ours["result"][0]["tensor"] == [0.0] * 1000
 
 
-@pytest.mark.parametrize(
-    "snippet",
-    [
+REFUSED = [
         "torch.Tensor([1, 2])",
         *(f"sum(t.sum() for t in torch.linalg.{name}(torch.eye(3).requires_grad_())).backward()" for name in ("qr", "svd", "eigh")),
         "torch.linalg.cholesky(torch.eye(3).requires_grad_()).sum().backward()",
@@ -83,34 +81,39 @@ def test_empty_tensors_hold_zeros():
         "T([1.0, 2.0]).requires_grad_().quantile(0.5).backward()",
         "x = T([1.0, 2.0]).requires_grad_(); x.scatter_reduce(0, T([0, 0]), x, 'prod').sum().backward()",
         *(f"torch.nn.functional.{loss}, {before}=False)" for loss in ("mse_loss(leaf(2), leaf(2)", "kl_div(leaf(2), leaf(2)", "cross_entropy(leaf(2), T(1)", "nll_loss(leaf(2), T(1)") for before in ("reduce", "size_average")),
-    ],
-)  # fmt: skip
-def test_what_pytorch_does_is_refused(snippet):
-    assert "not in the in-page subset" in refused(snippet)
+]  # fmt: skip
+
+
+def test_what_pytorch_does_is_refused():
+    for snippet, message in zip(REFUSED, refused(*REFUSED), strict=True):
+        assert "not in the in-page subset" in message, snippet
 
 
 def test_most_functions_take_no_out():
-    for call in ("exp(T([1.0])", "matmul(torch.ones(2, 2), torch.ones(2, 2)", "zeros(2", "arange(2", "nn.functional.normalize(torch.ones(1, 1)"):  # fmt: skip
-        assert refused(f"torch.{call}, out=torch.empty(0))").startswith("TypeError")
-    for call in ("cat([T([[2.0]])]", "mm(T([[2.0]]), T([[3.0]])", "log_softmax(T([[2.0]]), 0"):
-        ours, theirs = both(f"out = torch.ones(1, 1); torch.{call}, out=out); out")
+    calls = ("exp(T([1.0])", "matmul(torch.ones(2, 2), torch.ones(2, 2)", "zeros(2", "arange(2", "nn.functional.normalize(torch.ones(1, 1)")  # fmt: skip
+    for message in refused(*(f"torch.{call}, out=torch.empty(0))" for call in calls)):
+        assert message.startswith("TypeError")
+    calls = ("cat([T([[2.0]])]", "mm(T([[2.0]]), T([[3.0]])", "log_softmax(T([[2.0]]), 0")
+    for ours, theirs in both(*(f"out = torch.ones(1, 1); torch.{call}, out=out); out" for call in calls)):
         assert ours["tensor"] == theirs["tensor"] != [[1.0]]
 
 
-@pytest.mark.parametrize("name", ["silu", "leaky_relu", "elu"])
-def test_only_relu_and_dropout_write_in_place(name):
-    assert refused(f"torch.nn.functional.{name}(T([1.0]), inplace=True)").startswith("TypeError")
+def test_only_relu_and_dropout_write_in_place():
+    names = ("silu", "leaky_relu", "elu")
+    for message in refused(*(f"torch.nn.functional.{name}(T([1.0]), inplace=True)" for name in names)):
+        assert message.startswith("TypeError")
 
 
-@pytest.mark.parametrize("device", ["cuda", "mps", "meta"])
-def test_there_is_one_device_and_one_thread(device):
-    (found,) = run_in_subset([f"torch.ones(2).to({device!r})"])
-    assert found == {
-        "error": "RuntimeError",
-        "message": f"the in-page subset has the CPU only, not {device}; run with PyTorch",
-    }
-    (found,) = run_in_subset(["torch.set_num_threads(4); torch.get_num_threads()"])
-    assert found["result"][0] == 1
+def test_there_is_one_device_and_one_thread():
+    devices = ("cuda", "mps", "meta")
+    threads = "torch.set_num_threads(4); torch.get_num_threads()"
+    *moved, n = run_in_subset([*(f"torch.ones(2).to({device!r})" for device in devices), threads])
+    for device, found in zip(devices, moved, strict=True):
+        assert found == {
+            "error": "RuntimeError",
+            "message": f"the in-page subset has the CPU only, not {device}; run with PyTorch",
+        }
+    assert n["result"][0] == 1
 
 
 def test_attention_has_no_second_derivative():
@@ -118,7 +121,7 @@ def test_attention_has_no_second_derivative():
         "x = leaf({}); g, = torch.autograd.grad(torch.nn.functional.scaled_dot_product_attention(x, x, x)"
         ".pow(3).sum(), x, create_graph=True); torch.autograd.grad(g.sum(), x)[0]"
     )
-    assert refused(form.format("1, 3, 4")).startswith("RuntimeError: the gradient of ")
+    assert refused(form.format("1, 3, 4"))[0].startswith("RuntimeError: the gradient of ")
     for found in (*run_in_subset([form.format("1, 1, 3, 4")]), *describe_all([form.format("1, 1, 3, 4")])):
         assert found["error"] == "RuntimeError"
 
@@ -126,19 +129,18 @@ def test_attention_has_no_second_derivative():
 def test_hooks():
     tensor = "x = leaf(1); x.register_hook(lambda g: 2 * g); x.sum().backward(); x.grad"
     module = "m = torch.nn.Identity(); m.register_forward_hook(lambda m, x, y: 2 * y); m(T([1.0]))"
-    for snippet in (tensor, module):
-        ours, theirs = both(snippet)
+    for ours, theirs in both(tensor, module):
         assert ours["tensor"] == theirs["tensor"] == [2.0]
-    for snippet in (
+    for message in refused(
         "torch.nn.Identity().register_full_backward_hook(print) and 0",
         "leaf(1).exp().grad_fn.register_hook(print) and 0",
         "torch.optim.SGD([leaf(1)], 0.1).register_step_post_hook(print) and 0",
     ):
-        assert refused(snippet).startswith("AttributeError")
+        assert message.startswith("AttributeError")
 
 
 def test_checkpointing_computes_once():
-    ours, theirs = both(
+    ((ours, theirs),) = both(
         "calls = []; x = leaf(3); y = torch.utils.checkpoint.checkpoint(lambda t: calls.append(1) or t.exp() * t, x, "
         "use_reentrant=False); y.sum().backward(); [len(calls), x.grad]"
     )
@@ -148,13 +150,16 @@ def test_checkpointing_computes_once():
 
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_options_of_optimizers(name):
-    for option in ("amsgrad", "capturable", "differentiable"):
-        (found,) = run_in_subset([f"torch.optim.{name}([leaf(1)], {option}=True)"])
-        assert found["message"] == f"{option}=True is not in the in-page subset; run with PyTorch"
+    missing = ("amsgrad", "capturable", "differentiable")
     step = "x = leaf(3); o = torch.optim.{}([x], 0.1{}); x.sum().backward(); o.step(); x.detach()"
-    plain, foreach, fused = run_in_subset(
-        step.format(name, option) for option in ("", ", foreach=True", ", fused=True")
+    *errors, plain, foreach, fused = run_in_subset(
+        [
+            *(f"torch.optim.{name}([leaf(1)], {option}=True)" for option in missing),
+            *(step.format(name, option) for option in ("", ", foreach=True", ", fused=True")),
+        ]
     )
+    for option, found in zip(missing, errors, strict=True):
+        assert found["message"] == f"{option}=True is not in the in-page subset; run with PyTorch"
     assert plain == foreach == fused
 
 

@@ -2,10 +2,10 @@
 
 import ast
 import json
-import os
 import subprocess
 import sys
 
+from tests.python_path import importing_from
 from tests.runtime.subset import RUNTIME
 
 STUBS = ("methods.pyi", "elementwise_methods.pyi")
@@ -22,9 +22,8 @@ print(json.dumps(found))
 
 def added():
     """Methods and properties that other files than tensor.py define, each with the names of its parameters."""
-    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     command = [sys.executable, "-c", LISTING]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, env=importing_from(RUNTIME), check=True)
     return json.loads(done.stdout)
 
 

@@ -1,13 +1,13 @@
 """The subset invents no names, and refuses by name what it lacks."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
 from site_tools.tab import torch_names
+from tests.python_path import importing_from
 from tests.runtime.subset import RUNTIME, run_in_subset
 
 LISTING = """
@@ -28,9 +28,12 @@ OWN_FILES = {path.stem for path in (RUNTIME / "torch").glob("*.py")}
 
 
 def public_names():
-    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     done = subprocess.run(
-        [sys.executable, "-c", LISTING], capture_output=True, text=True, env=environment, check=True
+        [sys.executable, "-c", LISTING],
+        capture_output=True,
+        text=True,
+        env=importing_from(RUNTIME),
+        check=True,
     )
     return json.loads(done.stdout)
 
@@ -49,50 +52,48 @@ def test_every_public_name_is_one_of_torch():
     assert unknown == {}
 
 
-@pytest.mark.parametrize(
-    ("snippet", "name"),
-    [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).geqrf()", "torch.Tensor.geqrf"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta"), ("torch.compiler.is_compiling", "torch.compiler.is_compiling"), ("torch.nn.utils.rnn.pack_sequence", "torch.nn.utils.rnn.pack_sequence"), ("torch.nn.Linear(1, 1).to_empty", "torch.nn.Module.to_empty")],
-)  # fmt: skip
-def test_what_is_missing_is_refused_by_name(snippet, name):
-    (found,) = run_in_subset([snippet])
-    assert found["error"] == "AttributeError"
-    assert name in found["message"]
-    assert "in-page subset; run with PyTorch" in found["message"]
+MISSING = [("torch.fft", "torch.fft"), ("torch.conv2d", "torch.conv2d"), ("T([1.0]).geqrf()", "torch.Tensor.geqrf"), ("torch.sparse_coo_tensor", "torch.sparse_coo_tensor"), ("torch.linalg.eig", "torch.linalg.eig"), ("torch.autograd.functional", "torch.autograd.functional"), ("torch.special.zeta", "torch.special.zeta"), ("torch.compiler.is_compiling", "torch.compiler.is_compiling"), ("torch.nn.utils.rnn.pack_sequence", "torch.nn.utils.rnn.pack_sequence"), ("torch.nn.Linear(1, 1).to_empty", "torch.nn.Module.to_empty")]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("snippet", "name"),
-    [
-        ("from torch.utils.data import ConcatDataset", "torch.utils.data.ConcatDataset"),
-        ("from torch.distributions import Beta", "torch.distributions.Beta"),
-        ("import torch.fft", "torch.fft"),
-        ("from torch import vmap", "torch.vmap"),
-        ("from torch.nn import TransformerEncoder", "torch.nn.TransformerEncoder"),
-        ("from torch.autograd import Variable", "torch.autograd.Variable"),
-        ("from torch.optim.lr_scheduler import OneCycleLR", "torch.optim.lr_scheduler.OneCycleLR"),
-    ],
-)
-def test_what_is_missing_cannot_be_imported(snippet, name):
-    (found,) = run_in_subset([f"{snippet}\n0"])
-    assert found == {
-        "error": "ImportError",
-        "message": f"{name} is not in the in-page subset; run with PyTorch",
-    }
+def test_what_is_missing_is_refused_by_name():
+    snippets = [snippet for snippet, _ in MISSING]
+    for (_, name), found in zip(MISSING, run_in_subset(snippets), strict=True):
+        assert found["error"] == "AttributeError", name
+        assert name in found["message"]
+        assert "in-page subset; run with PyTorch" in found["message"]
 
 
-@pytest.mark.parametrize(
-    ("snippet", "message"),
-    [
-        ("torch.softmx", "module 'torch' has no attribute 'softmx'"),
-        ("T([1.0]).shap", "'Tensor' object has no attribute 'shap'"),
-        ("torch.nn.functional.rellu", "module 'torch.nn.functional' has no attribute 'rellu'"),
-        ("torch.nn.Liner", "module 'torch.nn' has no attribute 'Liner'"),
-        ("torch.nn.Linear(1, 1).weights", "'Linear' object has no attribute 'weights'"),
-        ("torch.os", "module 'torch' has no attribute 'os'"),
-    ],
-)
-def test_a_misspelled_name_is_no_gap(snippet, message):
-    assert run_in_subset([snippet]) == [{"error": "AttributeError", "message": message}]
+NOT_IMPORTED = [
+    ("from torch.utils.data import ConcatDataset", "torch.utils.data.ConcatDataset"),
+    ("from torch.distributions import Beta", "torch.distributions.Beta"),
+    ("import torch.fft", "torch.fft"),
+    ("from torch import vmap", "torch.vmap"),
+    ("from torch.nn import TransformerEncoder", "torch.nn.TransformerEncoder"),
+    ("from torch.autograd import Variable", "torch.autograd.Variable"),
+    ("from torch.optim.lr_scheduler import OneCycleLR", "torch.optim.lr_scheduler.OneCycleLR"),
+]
+
+
+def test_what_is_missing_cannot_be_imported():
+    snippets = [f"{snippet}\n0" for snippet, _ in NOT_IMPORTED]
+    for (_, name), found in zip(NOT_IMPORTED, run_in_subset(snippets), strict=True):
+        message = f"{name} is not in the in-page subset; run with PyTorch"
+        assert found == {"error": "ImportError", "message": message}
+
+
+MISSPELLED = [
+    ("torch.softmx", "module 'torch' has no attribute 'softmx'"),
+    ("T([1.0]).shap", "'Tensor' object has no attribute 'shap'"),
+    ("torch.nn.functional.rellu", "module 'torch.nn.functional' has no attribute 'rellu'"),
+    ("torch.nn.Liner", "module 'torch.nn' has no attribute 'Liner'"),
+    ("torch.nn.Linear(1, 1).weights", "'Linear' object has no attribute 'weights'"),
+    ("torch.os", "module 'torch' has no attribute 'os'"),
+]
+
+
+def test_a_misspelled_name_is_no_gap():
+    found = run_in_subset([snippet for snippet, _ in MISSPELLED])
+    assert found == [{"error": "AttributeError", "message": message} for _, message in MISSPELLED]
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,8 @@ def test_a_misspelled_name_is_no_gap(snippet, message):
     ],
 )  # fmt: skip
 def test_python_suggests_a_name_for_a_misspelling_and_none_for_a_gap(code, last_line):
-    environment = os.environ | {"PYTHONPATH": str(RUNTIME)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, env=importing_from(RUNTIME), check=False
     )
     assert done.stderr.splitlines()[-1].startswith(last_line)
 

@@ -41,6 +41,21 @@ assert bool(array_matmul.kernel) == %(has_kernel)s
 array_matmul.WORTH = 1  # also the small products of the snippets
 json.dumps(subset.describe_all(json.loads(given)))
 """
+# Programs of the tests below, one after the other, as Pyodide takes seconds to start.
+IN_TURN = """
+import json, traceback
+from pyodide.code import eval_code
+
+
+def result(code, given):
+    try:
+        return json.loads(eval_code(code, {"given": json.dumps(given)}))
+    except Exception:
+        return traceback.format_exc()
+
+
+json.dumps([result(*each) for each in json.loads(given)])
+"""
 # Arrays as they come: turned, with gaps, reversed, not finite. A NaN has many patterns of bits: all count as one.
 SAME_BITS = """
 import json
@@ -250,12 +265,52 @@ def in_pyodide(code, given, kernel=None, packages=PACKAGES):
     return json.loads(done.stdout)
 
 
+SHAPES = [
+    [(4, 1), (1, 1)],
+    [(4, 8), (8, 8)],
+    [(5, 3), (3, 9)],
+    [(37, 19), (19, 23)],
+    [(64, 300), (300, 64)],
+    [(6, 5, 7), (6, 7, 3)],
+    [(2, 3, 9, 17), (2, 3, 17, 10)],
+    [(5, 1, 9, 17), (3, 17, 33)],
+    [(9, 17), (2, 3, 17, 4)],
+    [(2, 3, 4, 9, 17), (3, 1, 17, 33)],
+]
+FUSED = ["softmax", "layer_norm", "rms_norm", "gelu", "attention"]
+FUSED_SHAPES = [(2, 4), (3, 5), (2, 3, 20), (4, 300), (2, 3, 17, 32)]
+Q4_SHAPES = [(1, 1, 1), (9, 1, 3), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33), (131, 2, 6)]
+OF_ADAM = [(0, True, False), (0.1, True, False), (0.1, False, False), (0.1, True, True)]
+SOFTMAX = ["torch.softmax(T([0.0, -86.9, -87.1, -95.0]), 0)"]
+WITH_KERNEL = {  # the last three lower the size from which the kernel multiplies
+    "exponentials": (EXPONENTIALS, None),
+    "steps": (SAME_STEPS, OF_ADAM),
+    "fused": (FUSED_ERRORS, [(name, shape) for name in FUSED for shape in FUSED_SHAPES]),
+    "q4": (Q4_ERRORS, [(*shape, is_precise) for is_precise in (False, True) for shape in Q4_SHAPES]),
+    "softmax": (DESCRIBE % {"has_kernel": True}, SOFTMAX),
+    "bits": (SAME_BITS, SHAPES),
+    "snippets": (DESCRIBE % {"has_kernel": True}, OF_KERNELS),
+}
+
+
+@pytest.fixture(scope="module")
+def with_kernel():
+    """The result of each program in Pyodide with the kernel, or its error."""
+    return dict(zip(WITH_KERNEL, in_pyodide(IN_TURN, [*WITH_KERNEL.values()], KERNELS), strict=True))
+
+
 @needs_numpy
-@pytest.mark.parametrize(
-    ("kernel", "snippets"), [(None, SNIPPETS), (KERNELS, OF_KERNELS)], ids=["numpy", "kernel"]
-)
-def test_subset_in_pyodide_equals_torch(kernel, snippets):
-    mine = in_pyodide(DESCRIBE % {"has_kernel": kernel is not None}, snippets, kernel)
+def test_subset_in_pyodide_equals_torch():
+    assert_equal_torch(SNIPPETS, in_pyodide(DESCRIBE % {"has_kernel": False}, SNIPPETS))
+
+
+@needs_numpy
+def test_subset_with_the_kernel_equals_torch(with_kernel):
+    assert_equal_torch(OF_KERNELS, with_kernel["snippets"])
+
+
+def assert_equal_torch(snippets, mine):
+    assert not isinstance(mine, str), mine
     found = [
         f"{snippet}\n  {difference}"
         for snippet, one, other in zip(snippets, mine, describe_all(snippets), strict=True)
@@ -265,51 +320,32 @@ def test_subset_in_pyodide_equals_torch(kernel, snippets):
 
 
 @needs_numpy
-def test_products_of_the_kernel_have_the_bits_of_numpy():
-    shapes = [
-        [(4, 1), (1, 1)],
-        [(4, 8), (8, 8)],
-        [(5, 3), (3, 9)],
-        [(37, 19), (19, 23)],
-        [(64, 300), (300, 64)],
-        [(6, 5, 7), (6, 7, 3)],
-        [(2, 3, 9, 17), (2, 3, 17, 10)],
-        [(5, 1, 9, 17), (3, 17, 33)],
-        [(9, 17), (2, 3, 17, 4)],
-        [(2, 3, 4, 9, 17), (3, 1, 17, 33)],
-    ]
-    assert in_pyodide(SAME_BITS, shapes, KERNELS) == []
+def test_products_of_the_kernel_have_the_bits_of_numpy(with_kernel):
+    assert with_kernel["bits"] == []
 
 
 @needs_numpy
-def test_steps_of_adam_by_the_kernel_have_the_bits_of_numpy():
-    options = [(0, True, False), (0.1, True, False), (0.1, False, False), (0.1, True, True)]
-    assert in_pyodide(SAME_STEPS, options, KERNELS) == []
+def test_steps_of_adam_by_the_kernel_have_the_bits_of_numpy(with_kernel):
+    assert with_kernel["steps"] == []
 
 
 @needs_numpy
-def test_fused_kernels_are_precise():
-    names = ["softmax", "layer_norm", "rms_norm", "gelu", "attention"]
-    shapes = [(2, 4), (3, 5), (2, 3, 20), (4, 300), (2, 3, 17, 32)]
-    errors = in_pyodide(FUSED_ERRORS, [(name, shape) for name in names for shape in shapes], KERNELS)
+def test_fused_kernels_are_precise(with_kernel):
+    errors = with_kernel["fused"]
+    assert isinstance(errors, list), errors
     assert 0 < max(errors) < 5e-6
 
 
 @needs_numpy
-def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones():
-    shapes = [(1, 1, 1), (9, 1, 3), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33), (131, 2, 6)]
-    cases = [(*shape, is_precise) for is_precise in (False, True) for shape in shapes]
-    errors = in_pyodide(Q4_ERRORS, cases, KERNELS)
+def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones(with_kernel):
+    errors = with_kernel["q4"]
+    assert isinstance(errors, list), errors
     assert 0 < max(errors) < 1
 
 
 @needs_numpy
-def test_softmax_of_the_kernel_has_no_subnormal_numbers():
-    snippets = ["torch.softmax(T([0.0, -86.9, -87.1, -95.0]), 0)"]
-    (mine,), (theirs,) = (
-        in_pyodide(DESCRIBE % {"has_kernel": True}, snippets, KERNELS),
-        describe_all(snippets),
-    )
+def test_softmax_of_the_kernel_has_no_subnormal_numbers(with_kernel):
+    (mine,), (theirs,) = with_kernel["softmax"], describe_all(SOFTMAX)
     ours, exact = mine["result"][0]["tensor"], theirs["result"][0]["tensor"]
     assert ours[:2] == pytest.approx(exact[:2], rel=1e-6, abs=0)
     assert ours[2:] == [0, 0]
@@ -317,5 +353,5 @@ def test_softmax_of_the_kernel_has_no_subnormal_numbers():
 
 
 @needs_numpy
-def test_exponentials_of_the_kernel_are_correctly_rounded():
-    assert in_pyodide(EXPONENTIALS, None, KERNELS) == [0, 0, 0]
+def test_exponentials_of_the_kernel_are_correctly_rounded(with_kernel):
+    assert with_kernel["exponentials"] == [0, 0, 0]

@@ -16,8 +16,8 @@ from small_q4 import gradients, small_model, trained
 from llmguide.nn import q4
 assert q4.rows_kernel
 whole = trained()
-stopped = [trained(Path(f"/run-{step}"), stop_after=step) for step in range(1, 6)]
-continued = [trained(Path(f"/run-{step}")) for step in range(1, 6)]
+stopped = [trained(Path(f"/run-{step}"), stop_after=step) for step in (1, 4)]
+continued = [trained(Path(f"/run-{step}")) for step in (1, 4)]
 json.dumps([gradients(small_model()), whole, stopped, [each == whole for each in continued]])
 """
 
@@ -54,5 +54,5 @@ def test_gradients_and_adapter_in_the_tab_are_those_of_torch():
     assert torch.tensor(found["dpo blocks.0.attention.q_proj.adapters.default.A"]).abs().max() > 1e-3
     assert_close(in_tab, found, 1e-5)
     assert_close(whole, trained(), 1e-4)
-    assert stopped == [None] * 5
-    assert are_equal == [True] * 5, "a run that was stopped ends as one that was not"
+    assert stopped == [None] * 2
+    assert are_equal == [True] * 2, "a run that was stopped ends as one that was not"

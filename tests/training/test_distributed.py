@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.python_path import importing_from
 from tests.training.small_run import Masked, T, new_model, some_text
 
 from llmguide.training.checkpoint import checkpoints, newest_intact
@@ -93,23 +94,29 @@ for case in sys.argv[2:]:
 """
 CASES = [  # folder, number of processes, run that it continues in the middle, changes
     "ddp-2,2,,parallel=ddp",
-    "ddp-4,4,,parallel=ddp",
-    "ddp-2-4,4,ddp-2,parallel=ddp",
     "fsdp-2,2,,parallel=fsdp",
-    "fsdp-4,4,,parallel=fsdp",
     "fsdp-2-4,4,fsdp-2,parallel=fsdp",
     "muon-2,2,,parallel=fsdp,optimizer=muon",
 ]
+OTHER_CASES = ["ddp-4,4,,parallel=ddp", "ddp-2-4,4,ddp-2,parallel=ddp", "fsdp-4,4,,parallel=fsdp"]
+
+
+def train_in_processes(folder: Path, cases: list[str]) -> Path:
+    command = [sys.executable, "-c", PROCESSES, str(folder), *cases]
+    subprocess.run(command, check=True, cwd=ROOT, timeout=180, env=importing_from(ROOT, ROOT / "src"))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     """Folder with the checkpoints and results of all cases."""
     folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-c", PROCESSES, str(folder), *CASES]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"}
-    subprocess.run(command, check=True, cwd=ROOT, timeout=180, env=environment)
-    return folder
+    return train_in_processes(folder, CASES)
+
+
+@pytest.fixture(scope="module")
+def other_runs(runs) -> Path:
+    return train_in_processes(runs, OTHER_CASES)
 
 
 @cache
@@ -134,7 +141,7 @@ def result_of(runs: Path, case: str) -> dict:
 
 
 @posix
-@pytest.mark.parametrize("case", ["ddp-2", "ddp-4", "fsdp-2", "fsdp-4"])
+@pytest.mark.parametrize("case", ["ddp-2", "fsdp-2"])
 def test_several_processes_train_as_one(runs, case):
     assert_same(result_of(runs, case), in_one_process())
     assert [path.name[:13] for path in checkpoints(runs / case)] == ["step-00000006", "step-00000003"]
@@ -142,7 +149,20 @@ def test_several_processes_train_as_one(runs, case):
 
 
 @posix
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+@pytest.mark.nightly
+@pytest.mark.parametrize("case", ["ddp-4", "fsdp-4"])
+def test_four_processes_train_as_one(other_runs, case):
+    test_several_processes_train_as_one(other_runs, case)
+
+
+@posix
+@pytest.mark.nightly
+def test_two_replicas_are_continued_by_four_and_by_one(other_runs):
+    test_two_processes_are_continued_by_four_and_by_one(other_runs, "ddp")
+
+
+@posix
+@pytest.mark.parametrize("parallel", ["fsdp"])
 def test_two_processes_are_continued_by_four_and_by_one(runs, parallel):
     expected = in_one_process()
     assert_same(result_of(runs, f"{parallel}-2-4"), expected)

@@ -13,8 +13,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 CHECKERS = {
     "mypy": [
-        *("mypy", "--strict", "--config-file=", "--follow-imports=silent", "--show-error-codes"),
-        "--untyped-calls-exclude=torch",  # Tensor.backward has no types
+        *("mypy", "--strict", "--show-error-codes"),  # with the settings of the repository, and so its cache
     ],
     "pyright": ["basedpyright", "--pythonpath", sys.executable, "--project"],
 }

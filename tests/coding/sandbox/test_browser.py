@@ -63,7 +63,7 @@ def tab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("solution", "tests"), CASES.values(), ids=CASES)
 def test_verdicts_are_those_of_a_box(solution, tests, monkeypatch):
-    limit = 1.0 if "while True: pass" in solution else 20.0
+    limit = 0.5 if "while True: pass" in solution else 20.0
     boxed = judge(solution, tests, timeout_s=limit)
     before = dict(os.environ), sys.gettrace(), sys.stdin, sys.stdout
     monkeypatch.setattr(sys, "_emscripten_info", (), raising=False)

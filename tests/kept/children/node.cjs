@@ -36,7 +36,9 @@ if (log && repository && !process.execPath.includes("playwright")) {
     replace(api, ["cp", "cpSync"], () => note("start", "cp"));
   }
   const starts = ["spawn", "spawnSync", "exec", "execSync", "execFile", "execFileSync", "fork"];
-  replace(childProcess, starts, (program) => note("start", program));
+  // Pyright only asks a Python for its sys.path, and reads the files of these folders itself.
+  const isPyright = /[\\/]basedpyright[\\/]/.test(process.argv[1] ?? "");
+  replace(childProcess, starts, (program) => isPyright || note("start", program));
   nodeModule.syncBuiltinESMExports();
   nodeModule.registerHooks({
     load(url, context, next) {

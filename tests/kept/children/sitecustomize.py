@@ -24,10 +24,15 @@ Note = Callable[[str, str], None]  # what happened, and to which path
 def handlers(repository: str, note: Note) -> dict[str, Callable[..., None]]:
     """What to do at which audit event (https://docs.python.org/3/library/audit_events.html)."""
 
+    compiled = f"{sys.pycache_prefix}{os.sep}" if sys.pycache_prefix else None
+
     def inside(path: Any) -> str | None:
         if path is None or isinstance(path, int):  # an open file
             return None
         full = os.path.abspath(os.fsdecode(path))
+        if compiled and full.startswith(compiled):  # as if it were beside its source
+            folder, name = os.path.split(full[len(compiled) - 1 :])
+            full = os.path.join(folder, "__pycache__", name)
         is_inside = full.startswith(repository + os.sep) and "site-packages" not in full
         return full if is_inside else None
 
@@ -53,6 +58,8 @@ def handlers(repository: str, note: Note) -> dict[str, Callable[..., None]]:
         for word in words:
             if (full := inside(word)) and os.path.isfile(full):
                 note("read", full)  # by a program that may go on for other files of tests, too
+        if "mypy" in words:  # goes by its cache, and opens no file that is as it was
+            note("code", repository)
         name = os.fsdecode(program or argv[0])
         if os.path.basename(name) == "git" and {"ls-files", "status"} & {*words}:
             note("names", repository)

@@ -67,6 +67,7 @@ def test_of_pairs_that_share_nothing_the_interval_is_about_wilsons():
     assert found.high == pytest.approx(peer.high, abs=0.01)
 
 
+@pytest.mark.nightly
 def test_the_interval_holds_the_truth_where_pairs_share_texts_and_wilsons_does_not():
     # a model places each text with an error; pairs of texts with a large one go wrong together
     generator = np.random.default_rng(1)

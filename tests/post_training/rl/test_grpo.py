@@ -381,7 +381,9 @@ def test_kl_in_the_loss_pulls_towards_the_divergence_from_the_reference():
     assert (p - other).abs().sum() / 2 > 0.06  # what the KL of PPO would give
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    "variant", [VARIANTS[0], *(pytest.param(name, marks=pytest.mark.nightly) for name in VARIANTS[1:])]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path):
     def new(n_steps: int) -> GRPOTrainer:
         torch.manual_seed(3)

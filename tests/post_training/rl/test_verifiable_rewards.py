@@ -169,9 +169,9 @@ def test_a_number_is_read_as_it_was_written(number):
 @pytest.mark.parametrize(
     "unit", ["9", "9,", "1/", "-", "\\boxed{", "{", "<answer>", "```\n", "e9", "1 ", "####", "."]
 )
-@pytest.mark.timeout(120)  # takes a second; backtracking would take hours
-def test_a_million_characters_take_no_time(unit):
-    text = unit * (1_000_000 // len(unit))
+@pytest.mark.timeout(120)  # takes an instant; backtracking would take hours
+def test_two_hundred_thousand_characters_take_no_time(unit):
+    text = unit * (200_000 // len(unit))
     for check in (boxed, last_number, final_answer, parse_number, extract_code):
         check(text)
     numeric(text, "4")

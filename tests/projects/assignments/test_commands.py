@@ -430,7 +430,7 @@ def test_a_saved_reward_model_gives_the_rewards_of_the_package(saved):
 
 def test_a_server_passes_if_its_completions_are_right(server, monkeypatch, capsys):
     ages = [("thou", "old"), ("radio", "new")]
-    every = [Example(f"{i}", f"{i} {word}", age) for i in range(200) for word, age in ages]
+    every = [Example(f"{i}", f"{i} {word}", age) for i in range(100) for word, age in ages]
     monkeypatch.setattr(fine_tuning, "sentences", lambda: every)
     url, requests = server(lambda prompt: " old" if "thou" in prompt else " new")
     assert main(["check", "fine-tuning", url, "--base", url]) == 0

@@ -83,6 +83,7 @@ def test_the_check_measures_again_and_fails_the_base_itself(base, finished, tmp_
     assert not any(criterion.passed for criterion in code_assistant.check(copy))
 
 
+@pytest.mark.nightly  # adapters are resumed as in continued pretraining, which is tested each time
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
     copy = killed(finished, tmp_path / "copy", "filling")
     shutil.rmtree(copy / "models")

@@ -37,7 +37,7 @@ PROBLEMS = [
         f"    return x + {i}\n",
         f"def check(candidate):\n    assert candidate(10) == {10 + i}\n    assert candidate(2) == {2 + i}\n",
     )
-    for i in range(2, 12)
+    for i in range(2, 9)
 ]
 
 
@@ -51,16 +51,16 @@ def finished(base, tmp_path_factory):
     small = pytest.MonkeyPatch()
     small.setattr(debugging, "load_humaneval", lambda: PROBLEMS)
     args = ["project", "code-assistant", "--base", str(base), "--corpus", str(folder / "code")]
-    sizes = ["--n-steps", "2", "--batch-size", "2", "--bugs-per-program", "2", "--context-length", "500"]
+    sizes = ["--n-steps", "2", "--batch-size", "2", "--bugs-per-program", "1", "--context-length", "500"]
     assert main([*args, *sizes, "--seed", str(SEED), "--output", str(folder / "whole")]) == 0
     yield folder / "whole"
     small.undo()
 
 
 def test_a_bug_fails_the_shown_test_and_its_answer_passes_all():
-    found = list(bugs(PROBLEMS, 2, seed=SEED))
-    assert len(found) == 2 * len(PROBLEMS)
-    for bug, problem in zip(found, [p for p in PROBLEMS for _ in range(2)], strict=True):
+    found = list(bugs(PROBLEMS[:2], 2, seed=SEED))
+    assert len(found) == 4
+    for bug, problem in zip(found, [p for p in PROBLEMS[:2] for _ in range(2)], strict=True):
         assert bug.problem == problem.task_id
         assert not judge(bug.program, problem.tests()).passed
         assert not passes_its_test(bug, bug.program)

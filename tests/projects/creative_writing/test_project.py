@@ -196,10 +196,8 @@ def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_p
     assert "not passed" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "stage",
-    ["language", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("controls", "preferences"))],
-)
+@pytest.mark.nightly  # its stages are resumed as those of other projects, which are tested each time
+@pytest.mark.parametrize("stage", ["language", "controls", "preferences"])
 def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, stage):
     copy = killed(finished, tmp_path / "copy", stage)
     checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))

@@ -45,6 +45,7 @@ def test_a_name_has_one_value_of_each_relation():
     pairs = [(fact.relation, fact.name) for fact in facts()]
     assert len(pairs) == len(set(pairs))
     assert not any(name.startswith("_") for name in names())
+    assert {"bisect_left", "JSONDecodeError"} <= {*names()}
 
 
 def test_made_up_names_do_not_exist():

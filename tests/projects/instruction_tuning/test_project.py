@@ -184,13 +184,14 @@ def test_a_row_without_a_field_is_named(tmp_path):
         items(str(path))
 
 
-@pytest.fixture
-def drawn(monkeypatch):
+@pytest.fixture(scope="module")
+def drawn():
     """The types that come along, with reviews from no registry."""
     rows = [Example(str(i % 90), f"film number {i} is what it is", "fresh") for i in range(5000)]
-    monkeypatch.setattr(instruction_data, "reviews", lambda: rows)
-    items.cache_clear()
-    yield items()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(instruction_data, "reviews", lambda: rows)
+        items.cache_clear()
+        yield items()
     items.cache_clear()
 
 

@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -7,6 +6,7 @@ import textwrap
 import pytest
 import torch
 from site_tools import ROOT
+from tests.python_path import importing_from
 
 from llmguide.projects.retrieval_chatbot import vector_store as module
 from llmguide.projects.retrieval_chatbot.chunks import Chunk
@@ -91,7 +91,7 @@ def test_what_was_stored_before_a_kill_is_there_afterwards(tmp_path):
                 os.kill(os.getpid(), signal.SIGKILL)
     """
     command = [sys.executable, "-c", textwrap.dedent(program), str(tmp_path / "vectors")]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False)
+    done = subprocess.run(command, env=importing_from(ROOT), check=False)
     assert done.returncode == -signal.SIGKILL
     index = Index(tmp_path / "vectors", ("a", 1), 2)
     try:

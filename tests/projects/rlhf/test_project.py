@@ -76,7 +76,9 @@ def test_a_policy_that_has_not_moved_fails_whatever_the_record_says(finished, tm
 @pytest.mark.parametrize(
     ("text", "failed"),
     [
-        ("The plot is great", "distinct-2, as a fraction of the SFT policy's"),  # collapsed
+        pytest.param(  # collapsed
+            "The plot is great", "distinct-2, as a fraction of the SFT policy's", marks=pytest.mark.nightly
+        ),
         ("great great great", "NLL per token under the SFT policy, above its own"),  # reward hacking
     ],
 )
@@ -202,15 +204,11 @@ def test_the_evaluating_raters_follow_the_other_raters(monkeypatch):
     assert len(set.union(*sides)) == sum(map(len, sides))
 
 
-def test_measuring_again_draws_other_answers(finished):
-    data = splits(plan_of(Plan, finished), 0)
-    found = [measure(finished, data, seed=seed, only=[1.2])["answers"] for seed in (0, 0, 1)]
-    assert found[0] == found[1] != found[2]
-
-
-def test_the_record_of_a_single_policy_has_twenty_pairs_to_read(finished, results):
+def test_measuring_again_draws_other_answers_of_which_a_single_policy_has_twenty(finished, results):
     """The assignment asks for as many. Several policies have fewer, so that the record stays small."""
-    single = measure(finished, splits(plan_of(Plan, finished), 0), seed=0, only=[1.2])["answers"]
+    data = splits(plan_of(Plan, finished), 0)
+    single, again, other = (measure(finished, data, seed=seed, only=[1.2])["answers"] for seed in (0, 0, 1))
+    assert single == again != other
     assert [row.keys() for row in single] == [{"prompt", "sft", "ppo-1.2"}] * 20
     several = results(finished)["answers"]
     assert [row.keys() for row in several] == [{"prompt", "sft", "ppo-1.2", "ppo-5"}] * 4

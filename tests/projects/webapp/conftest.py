@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -100,14 +101,16 @@ def postgresql():
         )
     with tempfile.TemporaryDirectory() as folder:  # not in pytest's, whose parents only this user may enter
         data = Path(folder)
-        as_user = []
+        as_user: dict[str, Any] = {}
         if os.geteuid() == 0:  # which PostgreSQL refuses to be run by
             shutil.chown(data, "postgres")
-            as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            as_user = {"user": "postgres", "group": "postgres", "extra_groups": ()}
         settings = f"-c listen_addresses='' -c unix_socket_directories={data} -c fsync=off"
-        making = [*as_user, programs / "initdb", "-D", data / "db", "-A", "trust", "-U", "tester", "-N"]
-        subprocess.run(making, check=True, capture_output=True)
-        control = [*as_user, programs / "pg_ctl", "-D", data / "db", "-w", "-l", data / "log", "-o", settings]
-        subprocess.run([*control, "start"], check=True, stdout=subprocess.DEVNULL)
+        making = [programs / "initdb", "-D", data / "db", "-A", "trust", "-U", "tester", "-N"]
+        subprocess.run(making, check=True, capture_output=True, **as_user)
+        control = [programs / "pg_ctl", "-D", data / "db", "-w", "-l", data / "log", "-o", settings]
+        subprocess.run([*control, "start"], check=True, stdout=subprocess.DEVNULL, **as_user)
         yield f"postgresql://tester@/postgres?host={data}"
-        subprocess.run([*control, "stop", "-m", "immediate"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [*control, "stop", "-m", "immediate"], check=True, stdout=subprocess.DEVNULL, **as_user
+        )
