@@ -8,6 +8,7 @@ Differences from torch.optim: the defaults of AdamW are those of GPT-3, and `Muo
 """
 
 from collections.abc import Callable, Iterable
+from inspect import unwrap
 from typing import Any, Literal
 
 import torch
@@ -21,7 +22,18 @@ Rule = Literal["adamw", "muon"]
 Group = dict[str, Any]
 
 
-class AdamW(torch.optim.Optimizer):
+class _Optimizer(torch.optim.Optimizer):
+    """Base class that does not load the compiler of torch, which takes as long to load as torch itself.
+
+    torch wraps these methods so that `torch.compile` leaves them alone, and loads the compiler for it. A
+    training step is never compiled as a whole: the trainers compile single blocks.
+    """
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+
+
+class AdamW(_Optimizer):
     """AdamW as a torch optimizer, with the update rule of `adamw`.
 
     Args:
@@ -71,7 +83,7 @@ class AdamW(torch.optim.Optimizer):
         return loss
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(_Optimizer):
     """Muon as a torch optimizer: `muon` for matrices, `adamw` for groups with ``use_muon=False``.
 
     Args:
