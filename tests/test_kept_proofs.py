@@ -60,7 +60,8 @@ CHANGES = {
         {FACTS},
     ),
     "docstring": ("src/llmguide/cli/sft.py", '"""', '"""Also: ', COMMANDS, {COMMAND}),
-    "module": ("src/llmguide/nn/another.py", "", "X = 1\n", COMMANDS, {COMMAND}),
+    # Pyodide lists the folder, as one of the programs with the kernel imports llmguide.nn.
+    "module": ("src/llmguide/nn/another.py", "", "X = 1\n", COMMANDS, {COMMAND, TAB}),
     "record": ("src/llmguide/pages/project_records/reward-model/seed-0.json", "", "\n", RECORD, set()),
 }
 PLAN = """
