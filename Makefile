@@ -102,10 +102,11 @@ clean: ## remove everything that these targets made, the environment included
 	rm -f docs/bibliography.md docs/claims.md docs/exercises.md docs/glossary.md docs/parity.md docs/quiz.md
 
 .PHONY: style
+style: export MYPY_NUM_WORKERS := auto
 style: .venv/ready node_modules/ready
 	ruff check .
 	ruff format --check .
-	mypy --num-workers auto
+	mypy
 	mypy --config-file runtime/pyproject.toml
 	oxlint --deny-warnings --ignore-pattern '*.ts'
 	tsc

@@ -129,7 +129,7 @@ def test_hooks_run_the_programs_that_make_quick_runs():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     (repository,) = config["repos"]
     assert repository["repo"] == "local"
-    style = MAKEFILE[MAKEFILE.index("\nstyle:") : MAKEFILE.index("\n.PHONY: generated")]
+    style = MAKEFILE[MAKEFILE.index("\nstyle: .venv") : MAKEFILE.index("\n.PHONY: generated")]
     assert "\nquick: style " in MAKEFILE
     for hook in repository["hooks"]:
         program = " ".join(hook["entry"].rpartition("bin/")[2].split()[:2]).partition(" -")[0]
