@@ -19,6 +19,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from site_tools import ROOT
+from site_tools.browser import chromium
 from site_tools.built.served import BASE
 from tests.browser.conftest import FLAGS, SITE
 
@@ -61,7 +62,7 @@ def report(url: str, *options: str) -> dict[str, object]:
     """One run of Lighthouse."""
     command = ["npx", "--yes", LIGHTHOUSE, url, "--quiet", "--output=json", "--output-path=stdout", *options]
     flags = " ".join(["--headless=new", *FLAGS])
-    environment = {"CHROME_PATH": "/usr/bin/chromium"} | os.environ
+    environment = {"CHROME_PATH": chromium()} | os.environ
     done = subprocess.run(
         [*command, f"--chrome-flags={flags}"], cwd=ROOT, env=environment, capture_output=True, check=True
     )

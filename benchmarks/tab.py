@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 
 from playwright.sync_api import Page, sync_playwright
+from site_tools.browser import chromium
 from tests.browser.conftest import FLAGS
 from tests.browser.host import serving
 from tests.browser.test_cells import PLAIN, open_page, plain_cell
@@ -102,9 +103,8 @@ def _print(name: str, values: Sequence[float], target: str, *, met: bool) -> Non
 def main() -> None:
     """Print one line a measurement: median, range, target."""
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}")
-    program = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as playwright, serving() as host:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         cold = []
         for _ in range(REPEATS):
             context = browser.new_context()

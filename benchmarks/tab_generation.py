@@ -25,6 +25,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.tab import IN_BACKEND
 from playwright.sync_api import BrowserContext, CDPSession, Page, sync_playwright
 from site_tools import DOCS, RUNTIME
+from site_tools.browser import chromium
 from tests.browser.conftest import FLAGS
 from tests.browser.host import serving
 
@@ -189,9 +190,7 @@ def main() -> None:
     package = parser.parse_args().folder / "node_modules" / "@wllama" / "wllama"
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}")
     with sync_playwright() as playwright, serving_ours() as ours, serving_wllama(package) as theirs:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=FLAGS
-        )
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         session = browser.new_browser_cdp_session()
         context = browser.new_context()
         page = context.new_page()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.tab_generation import AGREED, NAME
 from playwright.sync_api import sync_playwright
+from site_tools.browser import chromium
 from tests.browser.conftest import FLAGS
 from tests.browser.host import serving
 from tests.browser.test_cells import PLAIN, open_page
@@ -72,9 +73,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="number of training steps")
     steps = parser.parse_args().steps
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.2f}")
-    program = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     with sync_playwright() as playwright, serving() as host:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page, _ = open_page(browser.new_context(), host, PLAIN)
         loaded = page.evaluate(AGREED, LOAD.format(name=NAME, text=TEXT))
         assert loaded["ok"], loaded["error"]

@@ -1,8 +1,6 @@
 """Programs that run before the site is built, and the Markdown extensions it is built with."""
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -68,18 +66,3 @@ def hash_of(paths: Iterable[Path]) -> str:
     for path in paths:
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def chromium() -> str:
-    """The Chromium or Chrome of the system; CHROMIUM names another program.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    names = [os.environ.get("CHROMIUM") or "chromium", "chromium", "chromium-browser", "google-chrome"]
-    for name in names:
-        if found := shutil.which(name):
-            return found
-    raise FileNotFoundError(
-        "no Chromium or Chrome on PATH; install one, or name it: CHROMIUM=/path/to/chrome"
-    )

@@ -21,7 +21,8 @@ from lxml.etree import SubElement
 from lxml.html import HtmlElement
 from playwright.sync_api import sync_playwright
 
-from site_tools import DOCS, ROOT, chromium
+from site_tools import DOCS, ROOT
+from site_tools.browser import chromium
 from site_tools.built import plain_markdown
 
 LEFT_OUT = ("reference/", "parity.md", "play/")  # for use beside an editor or in a browser

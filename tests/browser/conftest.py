@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-from site_tools import ROOT, chromium
+from site_tools import ROOT
+from site_tools.browser import chromium
 from site_tools.built.served import BASE
 
 # ms; a busy machine can take longer than Playwright's 5 s for what a reader has at once.

@@ -17,7 +17,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from site_tools import CACHE, DOCS, ROOT, chromium
+from site_tools import CACHE, DOCS, ROOT
+from site_tools.browser import chromium
 from site_tools.cells import imports
 
 from tests.kept.watch import Note
