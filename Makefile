@@ -4,6 +4,8 @@ PORT ?= 8000
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export NO_MKDOCS_2_WARNING := 1
+# One more than processors: tests of the browser wait now and then.
+WORKERS = $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 unexport PYTHONDONTWRITEBYTECODE  # some containers set it: each of the programs would compile every module again
 
 .DEFAULT_GOAL := help
@@ -26,15 +28,16 @@ live: .venv/ready node_modules/ready ## serve the pages while you write, each bu
 quick: style ## check style, types, spelling and the text of the pages, in a minute
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/pages/test_facts.py tests/docs/test_glossary.py tests/docs/test_bibliography.py
 
-test: style browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
-	$(MAKE) site
+test: browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
+	$(MAKE) --jobs=2 style generated
+	$(MAKE) --assume-old=generated site
 	$(if $(ALL),rm -rf .cache/tests)
-	pytest --quiet --durations=10 --numprocesses auto --dist loadfile --no-loadscope-reorder \
+	pytest --quiet --durations=10 --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # make site has run those of parity
 
 nightly: .venv/ready browsers ## test what takes too long for make test
 	$(MAKE) site
-	pytest --quiet --numprocesses auto --dist loadfile -m nightly
+	pytest --quiet --numprocesses $(WORKERS) --dist loadfile -m nightly
 
 # The processor's own instructions, AVX2's, and plain ones. The suite must pass whatever the rounding and seed.
 ISA_own :=
@@ -117,10 +120,15 @@ generated: .venv/ready node_modules/ready
 	python -m site_tools.generate
 
 # Every cell in PyTorch and in the tab's runtime, and every peer.
-.PHONY: proved
+.PHONY: proved cells peers
 proved: generated
+	$(MAKE) --jobs=2 cells peers
+
+cells:
 	python -m site_tools.cells.run_pages
 	python -m site_tools.cells.check_in_tab
+
+peers:
 	python -m site_tools.cells.parity
 
 # Each package by its hash (site_tools/lock.py), then torch, whose builds differ in it, and this one.
