@@ -1,6 +1,6 @@
 # ---
 # jupyter:
-#   description: "Lab: train a character-level Transformer for half a minute on two CPU cores, watch its samples become words, and compare it with n-gram models."
+#   description: "Lab: train a character-level Transformer for about ten seconds on a CPU, watch its samples become words, and compare it with n-gram models."
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -12,7 +12,7 @@
 #
 # A language model predicts the next token. In this lab a token is one character, so every step is visible: text becomes ids, a small Transformer learns to predict each id from the ids before it, and its samples turn from noise into words. Then you compare it with n-gram models, which only count, and see which of the two is better.
 #
-# Training takes about half a minute on two CPU cores. The [project](../character-model.md) trains a larger model for longer. Its assignment asks you to write every part yourself.
+# Training takes about ten seconds on a CPU. The [project](../character-model.md) trains a larger model for longer. Its assignment asks you to write every part yourself.
 
 # %% tags=["skip-execution"]
 # %pip install --quiet "llmguide[cli] @ git+https://github.com/llmguide/llmguide" matplotlib
