@@ -5,7 +5,7 @@ import shutil
 
 
 def chromium() -> str:
-    """The Chromium or Chrome of the system, best the one without windows; CHROMIUM names another program.
+    """The Chromium or Chrome of the system, preferably the headless shell; CHROMIUM names another program.
 
     Raises:
         FileNotFoundError: There is none.

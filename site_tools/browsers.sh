@@ -8,7 +8,7 @@ install() {
 }
 has "${FIREFOX:-firefox}" firefox firefox-esr || install firefox-esr ||
   echo 'NOT TESTED: Firefox, which is not here. Install it (Debian: apt-get install firefox-esr), or name the program in FIREFOX.' >&2
-# Chromium without windows opens a page in a third of the time.
+# The headless shell opens a page in a third of the processor time of the full Chromium.
 has "${CHROMIUM:-chromium-headless-shell}" chromium-headless-shell chromium chromium-browser google-chrome ||
   install chromium-headless-shell || install chromium || {
   echo 'The browser tests need Chromium or Chrome. Install one (Debian: apt-get install chromium), or name the program:' >&2

@@ -133,7 +133,7 @@ plt.show()
 # %% [markdown]
 # ## Samples become words
 #
-# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps, the most frequent characters of English have become frequent in the sample, too. After 100 steps, some short words are right. At the end, more than half of the words exist, but the text makes no sense. Coherent text would take a much larger model and much more training.
+# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps, the most frequent characters of English have become frequent in the sample, too. After 100 steps, some short words are right. At the end, many of the words exist, but the text makes no sense. Coherent text would take a much larger model and much more training.
 
 # %% tags=["sampled"]
 from textwrap import fill
