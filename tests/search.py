@@ -7,7 +7,7 @@ from typing import Any
 
 from site_tools import DOCS
 
-from tests.browser.conftest import SITE
+from tests.browser.host import SITE
 from tests.runtime.node import node
 
 ANSWERS = DOCS / "js" / "search" / "answers.mjs"

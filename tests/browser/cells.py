@@ -1,14 +1,12 @@
 """What a reader does with a cell: open its page, edit and run it, move on."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, expect
-from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
-from tests.browser.windows import DESKTOP, watch, window
+from playwright.sync_api import BrowserContext, Locator, Page, expect
+
+from tests.browser.host import SITE, Host
+from tests.browser.windows import watch
 
 MANIFEST = SITE / "assets" / "vendor" / "runtime.json"
 PATIENCE = 300_000  # ms that one cell with all cells above it may take on a busy machine
@@ -18,10 +16,9 @@ ISOLATED = {
     "Cross-Origin-Embedder-Policy": "require-corp",
 }
 PLAIN = "code/prompting"  # its first three cells need Python alone, and the third prints
-Opener = Callable[[str], tuple[Page, list[str]]]
 
 
-def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:
+def open_page(context: BrowserContext, host: Host, name: str) -> tuple[Page, list[str]]:
     page = context.new_page()
     problems = watch(page)
     page.goto(f"{host.url}{name.removesuffix('index')}")
@@ -29,26 +26,34 @@ def open_page(context, host: Host, name: str) -> tuple[Page, list[str]]:
     return page, problems
 
 
-@contextmanager
-def visits(browser: Browser) -> Iterator[Opener]:
-    """A function that opens a page as to a reader who has edited and run nothing, in a window for many tests.
+class Reader:
+    """Opens pages in a window for many tests.
 
     Each page has a Python of its own. The window keeps what its first start has downloaded and compiled, so
     that a later one takes a third of the time.
     """
-    with serving() as host, window(browser, DESKTOP) as context:
-        origin = "://".join(urlsplit(host.url)[:2])
+
+    def __init__(self, host: Host, context: BrowserContext) -> None:
+        self.host, self.context = host, context
+        self._pages: list[Page] = []
+
+    def open(self, name: str) -> tuple[Page, list[str]]:
+        """Open a page; the list fills with whatever goes wrong in it."""
+        page, problems = open_page(self.context, self.host, name)
+        self._pages.append(page)
+        return page, problems
+
+    def leave(self) -> None:
+        """Close the pages, delete what they have stored of edits and runs, and let the host behave."""
+        origin = "://".join(urlsplit(self.host.url)[:2])
         stored = {"origin": origin, "storageTypes": "local_storage"}
-
-        def opened(name: str) -> tuple[Page, list[str]]:
-            for page in context.pages:
-                page.close()
-            blank = context.new_page()
-            context.new_cdp_session(blank).send("Storage.clearDataForOrigin", stored)
-            blank.close()
-            return open_page(context, host, name)
-
-        yield opened
+        for page in self._pages:
+            page.close()
+        self._pages.clear()
+        blank = self.context.new_page()
+        self.context.new_cdp_session(blank).send("Storage.clearDataForOrigin", stored)
+        blank.close()
+        self.host.behave()
 
 
 def cell(page: Page, number: int) -> Locator:

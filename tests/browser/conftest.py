@@ -2,7 +2,6 @@
 
 import functools
 import http.server
-import os
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -10,14 +9,16 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-from site_tools import ROOT
 from site_tools.browser import chromium
 from site_tools.built.served import BASE
+
+from tests.browser.cells import Reader
+from tests.browser.host import SITE, serving
+from tests.browser.windows import DESKTOP, window
 
 # ms; a busy machine can take longer than Playwright's 5 s for what a reader has at once.
 expect.set_options(timeout=30_000)
 
-SITE = ROOT / os.environ.get("SITE_DIR", "site")
 # Headless, as any user, without a GPU, and silent: Chromium itself must ask no other host for anything.
 FLAGS = [
     "--no-sandbox",
@@ -99,11 +100,25 @@ def site_url() -> Iterator[str]:
         server.shutdown()
 
 
-# While Playwright lives, an event loop runs in this thread, where no later test could start another.
-@pytest.fixture(scope="module")
+# While Playwright lives, an event loop runs in this thread, where tests of other folders start their own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Chromium of the system; CHROMIUM names another program."""
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield program
         program.close()
+
+
+@pytest.fixture(scope="package")
+def returning(browser: Browser) -> Iterator[Reader]:
+    """A reader in whose browser Python has started before."""
+    with serving() as host, window(browser, DESKTOP) as context:
+        yield Reader(host, context)
+
+
+@pytest.fixture
+def reader(returning: Reader) -> Iterator[Reader]:
+    """A reader who has edited and run nothing, but in whose browser Python may have started before."""
+    yield returning
+    returning.leave()

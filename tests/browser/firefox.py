@@ -8,7 +8,8 @@ import asyncio
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,16 @@ class Firefox:
     """One tab."""
 
     def __init__(self, address: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._socket: WebSocketClientConnection = self._loop.run_until_complete(
-            self._connect(f"{address}/session")
-        )
+        self._loop = asyncio.new_event_loop()  # in a thread of its own: Playwright's may run in this one
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._socket: WebSocketClientConnection = self._wait(self._connect(f"{address}/session"))
         self._sent = 0
         self.send("session.new", capabilities={})
         self._tab = self.send("browsingContext.getTree")["contexts"][0]["context"]
+
+    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _connect(self, address: str) -> WebSocketClientConnection:
         return await websocket_connect(address, max_message_size=2**26)
@@ -56,9 +60,7 @@ class Firefox:
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         """Send a command, and wait for its result."""
         self._sent += 1
-        return self._loop.run_until_complete(
-            self._send({"id": self._sent, "method": method, "params": params})
-        )
+        return self._wait(self._send({"id": self._sent, "method": method, "params": params}))
 
     async def _send(self, command: dict[str, Any]) -> dict[str, Any]:
         await self._socket.write_message(json.dumps(command))
@@ -112,7 +114,9 @@ class Firefox:
 
     def close(self) -> None:
         """Hang up."""
-        self._loop.run_until_complete(self._close())
+        self._wait(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
         self._loop.close()
 
     async def _close(self) -> None:

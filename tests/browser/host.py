@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Page
+from site_tools import ROOT
 from site_tools.built.served import BASE, compressed
-from tests.browser.conftest import SITE
+
+SITE = ROOT / os.environ.get("SITE_DIR", "site")
 
 
 @dataclass
@@ -27,6 +30,12 @@ class Host:
     delays: dict[str, float] = field(default_factory=dict)
     down: bool = False
     asked: list[str] = field(default_factory=list)  # paths below the site
+
+    def behave(self) -> None:
+        """Misbehave no more, and remember nothing."""
+        for misbehavior in (self.headers, self.answers, self.delays, self.asked):
+            misbehavior.clear()
+        self.down = False
 
     def forget(self) -> None:
         """Begin to remember anew."""

@@ -1,6 +1,7 @@
 """What axe finds by color, for each look of a word instead of each word."""
 
 from playwright.sync_api import Page
+
 from tests.browser.windows import axe
 
 # What axe finds by color, for which it looks through the whole page for what is behind a word.

@@ -1,6 +1,7 @@
 """Where a link to a place leads: just below the header, or as near to it as the end of the page allows."""
 
 from playwright.sync_api import Locator
+
 from tests.browser.host import wait_until
 
 IS_THERE = """element => {

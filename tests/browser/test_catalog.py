@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from site_tools.content.quiz import PARTS, chapters
+
 from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result, scores
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 

@@ -1,11 +1,11 @@
 """What a cell shows before, during and after a run, after an edit, and when a cell above it fails."""
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.cells import PATIENCE, PLAIN, Opener, cell, open_page, plain_cell, run, visits, write
+
+from tests.browser.cells import PATIENCE, PLAIN, Reader, cell, open_page, plain_cell, run, write
 from tests.browser.host import serving
 from tests.browser.windows import DESKTOP, window
 
@@ -24,33 +24,26 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Browser) -> Iterator[Opener]:
-    with visits(browser) as opened:
-        yield opened
-
-
 def unfold(page: Page) -> None:
     page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
 
 
-def test_the_line_is_short_and_its_details_open_from_the_keyboard(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        expect(box.locator(".cell-note")).to_have_text(re.compile(r"^Runs in your tab · 6\.\d MB once$"))
-        details = box.locator(".cell-details")
-        expect(details).to_be_hidden()
-        box.get_by_role("button", name="Cell 3: details").press("Enter")
-        expect(details).to_contain_text("Runs cells 1 to 2 above first.")
-        expect(details).to_contain_text(re.compile(r"Downloads Python \(6\.\d MB\), once\."))
-        page.keyboard.press("Escape")
-        expect(details).to_be_hidden()
-        assert not problems
+def test_the_line_is_short_and_its_details_open_from_the_keyboard(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
+    box = plain_cell(page)
+    expect(box.locator(".cell-note")).to_have_text(re.compile(r"^Runs in your tab · 6\.\d MB once$"))
+    details = box.locator(".cell-details")
+    expect(details).to_be_hidden()
+    box.get_by_role("button", name="Cell 3: details").press("Enter")
+    expect(details).to_contain_text("Runs cells 1 to 2 above first.")
+    expect(details).to_contain_text(re.compile(r"Downloads Python \(6\.\d MB\), once\."))
+    page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
+    assert not problems
 
 
-def test_a_long_wait_is_told_beforehand(opened: Opener) -> None:
-    page, _ = opened("learn/pretraining")
+def test_a_long_wait_is_told_beforehand(reader: Reader) -> None:
+    page, _ = reader.open("learn/pretraining")
     last = page.locator(".cell:has([data-cell]) .cell-note").last
     expect(last).to_contain_text(" or more")
 
@@ -69,8 +62,8 @@ def test_the_key_that_runs_is_that_of_the_keyboard(browser: Browser, platform: s
         expect(plain_cell(page).locator(".cell-help")).to_contain_text(f"{key} runs.")
 
 
-def test_an_output_that_the_code_did_not_make_is_dimmed_and_says_so(opened: Opener) -> None:
-    page, problems = opened(PLAIN)
+def test_an_output_that_the_code_did_not_make_is_dimmed_and_says_so(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
     box = plain_cell(page)
     stored, origin, result = (box.locator(it) for it in (".output", ".cell-origin", ".cell-result"))
     expect(stored).not_to_contain_class("dimmed")
@@ -95,8 +88,8 @@ def test_an_output_that_the_code_did_not_make_is_dimmed_and_says_so(opened: Open
 
 
 @pytest.mark.nightly
-def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(opened: Opener) -> None:
-    page, problems = opened(PLAIN)
+def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
     box = plain_cell(page)
     error = box.locator(".cell-result:has(.error)")
     write(page, box, "import time\n1 / slow\ntime.sleep(60)")
@@ -112,8 +105,8 @@ def test_an_error_of_an_earlier_run_is_dimmed_while_a_cell_runs(opened: Opener) 
 
 
 @pytest.mark.nightly
-def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(opened: Opener) -> None:
-    page, problems = opened(FIGURE)
+def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(reader: Reader) -> None:
+    page, problems = reader.open(FIGURE)
     unfold(page)
     last = page.locator("[data-cell]").count()
     figures = page.locator("article figure").count()
@@ -137,8 +130,8 @@ def test_a_cell_above_that_fails_is_linked_and_the_stored_outputs_stay(opened: O
 
 
 @pytest.mark.nightly
-def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(opened: Opener) -> None:
-    page, problems = opened(PLAIN)
+def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
     write(page, cell(page, 1), "print('above')\nimport time\ntime.sleep(60)")
     box = plain_cell(page)
     box.locator(".cell-run").click()
@@ -150,8 +143,8 @@ def test_a_stop_during_a_cell_above_shows_nothing_under_the_cell_that_was_run(op
     assert not problems
 
 
-def test_an_error_says_what_to_do(opened: Opener) -> None:
-    page, problems = opened("learn/attention")
+def test_an_error_says_what_to_do(reader: Reader) -> None:
+    page, problems = reader.open("learn/attention")
     unfold(page)
     for code, message in MISTAKES.items():
         write(page, cell(page, 1), code)

@@ -5,52 +5,44 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.cells import (
     PATIENCE,
     PLAIN,
-    Opener,
+    Reader,
     cell,
     go_home_and_back,
     open_page,
     plain_cell,
     pythons,
     run,
-    visits,
     write,
 )
-from tests.browser.conftest import SITE
-from tests.browser.host import serving
-from tests.browser.windows import DESKTOP, PHONE, PUBLIC, axe, window
+from tests.browser.host import SITE, serving
+from tests.browser.windows import DESKTOP, PHONE, PUBLIC, axe
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Browser) -> Iterator[Opener]:
-    with visits(browser) as opened:
-        yield opened
+def test_a_run_shows_where_it_ran_and_keeps_the_focus(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
+    box = plain_cell(page)
+    expect(box.locator(".cell-note")).to_contain_text("MB once")
+    box.locator(".cell-run").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#cell-announcer")).to_contain_text("In your tab", timeout=PATIENCE)
+    expect(box.locator(".cell-run")).to_be_focused()
+    expect(box.locator(".cell-run")).to_have_text("Run")
+    assert f"{PLAIN}/3" in json.loads(page.evaluate("localStorage['llmguide.run']"))
+    above = cell(page, 2)
+    expect(above.locator(".cell-note")).to_have_text("Runs in your tab")  # Python is loaded already
+    above.get_by_role("button", name="Cell 2: details").press("Enter")
+    expect(above.locator(".cell-details")).not_to_contain_text("above first")
+    assert not problems
 
 
-def test_a_run_shows_where_it_ran_and_keeps_the_focus(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        expect(box.locator(".cell-note")).to_contain_text("MB once")
-        box.locator(".cell-run").focus()
-        page.keyboard.press("Enter")
-        expect(page.locator("#cell-announcer")).to_contain_text("In your tab", timeout=PATIENCE)
-        expect(box.locator(".cell-run")).to_be_focused()
-        expect(box.locator(".cell-run")).to_have_text("Run")
-        assert f"{PLAIN}/3" in json.loads(page.evaluate("localStorage['llmguide.run']"))
-        above = cell(page, 2)
-        expect(above.locator(".cell-note")).to_have_text("Runs in your tab")  # Python is loaded already
-        above.get_by_role("button", name="Cell 2: details").press("Enter")
-        expect(above.locator(".cell-details")).not_to_contain_text("above first")
-        assert not problems
-
-
-def test_edit_run_reload_reset(opened: Opener) -> None:
-    page, problems = opened(PLAIN)
+def test_edit_run_reload_reset(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
     box = plain_cell(page)
     original = box.locator("[data-cell] > pre > code").text_content()
     write(page, box, 'print("mine", 6 * 7)')
@@ -68,12 +60,13 @@ def test_edit_run_reload_reset(opened: Opener) -> None:
 
 
 @pytest.fixture(scope="module")
-def plain(browser: Browser) -> Iterator[Page]:
+def plain(returning: Reader) -> Iterator[Page]:
     """One page, and one Python, for the tests that write into a cell and look at what comes of it."""
-    with visits(browser) as opened:
-        page, problems = opened(PLAIN)
-        yield page
-        assert not problems
+    page, problems = open_page(returning.context, returning.host, PLAIN)
+    yield page
+    page.close()
+    returning.leave()
+    assert not problems
 
 
 def test_the_editor_completes_names_and_lets_the_keyboard_out(plain: Page) -> None:
@@ -118,8 +111,8 @@ def test_output_is_shown_while_it_is_printed_and_capped(plain: Page) -> None:
     assert len(text) < 66_000
 
 
-def test_cells_above_run_first_and_a_failing_one_is_named(opened: Opener) -> None:
-    page, _ = opened(PLAIN)
+def test_cells_above_run_first_and_a_failing_one_is_named(reader: Reader) -> None:
+    page, _ = reader.open(PLAIN)
     page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
     for number, code in enumerate(["shared = 41", "pass", "print(shared + 1)"], start=1):
         write(page, cell(page, number), code)
@@ -131,42 +124,40 @@ def test_cells_above_run_first_and_a_failing_one_is_named(opened: Opener) -> Non
     assert "ZeroDivisionError" in cell(page, 1).locator(".cell-result .error").text_content()
 
 
-def test_one_worker_serves_the_whole_visit(browser: Browser) -> None:
+def test_one_worker_serves_the_whole_visit(reader: Reader) -> None:
     sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
-    with serving() as host, window(browser, DESKTOP) as context:
-        host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, host.url).encode()
-        page, problems = open_page(context, host, PLAIN)
-        run(page, plain_cell(page))
-        assert len(pythons(page)) == 1
-        host.forget()
-        go_home_and_back(page)
-        said = run(page, plain_cell(page))
-        assert "error" not in said
-        assert len(pythons(page)) == 1
-        assert not [path for path in host.asked if "pyodide" in path], "Python was loaded twice"
-        assert not problems
+    reader.host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, reader.host.url).encode()
+    page, problems = reader.open(PLAIN)
+    run(page, plain_cell(page))
+    assert len(pythons(page)) == 1
+    reader.host.forget()
+    go_home_and_back(page)
+    said = run(page, plain_cell(page))
+    assert "error" not in said
+    assert len(pythons(page)) == 1
+    assert not [path for path in reader.host.asked if "pyodide" in path], "Python was loaded twice"
+    assert not problems
 
 
 @pytest.mark.nightly
-def test_an_endless_loop_of_a_page_that_was_left_can_be_stopped(browser: Browser) -> None:
+def test_an_endless_loop_of_a_page_that_was_left_can_be_stopped(reader: Reader) -> None:
     sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
-    with serving() as host, window(browser, DESKTOP) as context:
-        host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, host.url).encode()
-        page, problems = open_page(context, host, PLAIN)
-        write(page, plain_cell(page), "print('begun')\nwhile True:\n    pass")
-        plain_cell(page).locator(".cell-run").click()
-        expect(plain_cell(page).locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
-        go_home_and_back(page)
-        box = plain_cell(page)
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-note")).to_contain_text("Stop ends both")
-        box.get_by_role("button", name="Stop").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("Variables are kept")
-        expect(box.locator(".cell-run")).to_have_text("Run")
-        write(page, box, "print('free again')")
-        run(page, box)
-        expect(box.locator(".cell-result code")).to_have_text("free again\n")
-        assert not problems
+    reader.host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, reader.host.url).encode()
+    page, problems = reader.open(PLAIN)
+    write(page, plain_cell(page), "print('begun')\nwhile True:\n    pass")
+    plain_cell(page).locator(".cell-run").click()
+    expect(plain_cell(page).locator(".cell-result code")).to_have_text("begun\n", timeout=PATIENCE)
+    go_home_and_back(page)
+    box = plain_cell(page)
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-note")).to_contain_text("Stop ends both")
+    box.get_by_role("button", name="Stop").click()
+    expect(page.locator("#cell-announcer")).to_contain_text("Variables are kept")
+    expect(box.locator(".cell-run")).to_have_text("Run")
+    write(page, box, "print('free again')")
+    run(page, box)
+    expect(box.locator(".cell-result code")).to_have_text("free again\n")
+    assert not problems
 
 
 def test_without_scripts_the_page_is_code_and_stored_output(browser: Browser) -> None:
@@ -183,27 +174,28 @@ def test_without_scripts_the_page_is_code_and_stored_output(browser: Browser) ->
 @pytest.mark.parametrize(
     ("width", "scheme"), [(DESKTOP, "dark"), pytest.param(PHONE, "light", marks=pytest.mark.nightly)]
 )
-def test_cells_are_accessible_in_every_state(browser: Browser, width: int, scheme: str) -> None:
-    with serving() as host, window(browser, width, scheme) as context:
-        page, problems = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        plain = ".cell:has([data-cell='3'])"  # as plain_cell; test_every_page sees the rest, and idle ones
-        states = {}
-        box.get_by_role("button", name="Edit").click()
-        page.wait_for_selector(".cm-content")
-        states["editing"] = axe(page, within=plain)
-        write(page, box, "print('text')\n1 / 0")
-        run(page, box)
-        states["failed"] = axe(page, within=plain)
-        write(page, box, "while True: pass")
-        box.locator(".cell-run").click()
-        expect(box.locator(".cell-note")).to_have_text("Running")
-        states["running"] = axe(page, within=plain)
-        box.get_by_role("button", name="Stop").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("Stopped")
-        states["stopped"] = axe(page, within=plain)
-        extra = page.evaluate("document.documentElement.scrollWidth - innerWidth")
-        assert extra <= 0, f"the page is {extra} px wider than the window"
-        assert {state: found for state, found in states.items() if found} == {}
-        assert page.locator("[role=status]#cell-announcer").count() == 1
-        assert not problems
+def test_cells_are_accessible_in_every_state(reader: Reader, width: int, scheme: str) -> None:
+    page, problems = reader.open(PLAIN)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    box = plain_cell(page)
+    plain = ".cell:has([data-cell='3'])"  # as plain_cell; test_every_page sees the rest, and idle ones
+    states = {}
+    box.get_by_role("button", name="Edit").click()
+    page.wait_for_selector(".cm-content")
+    states["editing"] = axe(page, within=plain)
+    write(page, box, "print('text')\n1 / 0")
+    run(page, box)
+    states["failed"] = axe(page, within=plain)
+    write(page, box, "while True: pass")
+    box.locator(".cell-run").click()
+    expect(box.locator(".cell-note")).to_have_text("Running")
+    states["running"] = axe(page, within=plain)
+    box.get_by_role("button", name="Stop").click()
+    expect(page.locator("#cell-announcer")).to_contain_text("Stopped")
+    states["stopped"] = axe(page, within=plain)
+    extra = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert extra <= 0, f"the page is {extra} px wider than the window"
+    assert {state: found for state, found in states.items() if found} == {}
+    assert page.locator("[role=status]#cell-announcer").count() == 1
+    assert not problems

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
-from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch
 
 from llmguide.exercises.classroom import chosen
 from llmguide.exercises.course import stub
 from llmguide.exercises.handout import page as page_of
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch
 
 pytestmark = pytest.mark.browser
 ASKED = chosen(["temperature", "kv-cache", "coin-change"])

@@ -11,6 +11,7 @@ from itertools import repeat
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.test_creative_writing import Assistant
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
+
 from tests.browser.conftest import representative
 from tests.browser.host import wait_until
 from tests.browser.places import AT_REST, IS_THERE, expect_to_land

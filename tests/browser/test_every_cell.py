@@ -4,12 +4,10 @@ import json
 import math
 
 import pytest
-from playwright.sync_api import Browser
 from site_tools.markdown.cells import WITH_CELLS
-from tests.browser.cells import PLAIN, cell, difference, open_page
+
+from tests.browser.cells import PLAIN, Reader, cell, difference
 from tests.browser.conftest import representative
-from tests.browser.host import serving
-from tests.browser.windows import DESKTOP, window
 
 pytestmark = pytest.mark.browser
 
@@ -21,35 +19,33 @@ PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file
 MOST = 8
 
 
-def press_cells(browser: Browser, name: str, most: float) -> None:
+def press_cells(reader: Reader, name: str, most: float) -> None:
     """Press the cells of a page from the top, up to so many seconds of them."""
     wrong = []
     taken = 0.0
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, name)
-        for number in range(1, page.locator("[data-cell]").count() + 1):
-            block = cell(page, number).locator("[data-cell]")
-            taken += float(block.get_attribute("data-seconds-tab") or 0)
-            if taken > most and number > 1:  # the first cell always runs
-                break
-            if block.get_attribute("data-needs") == "local":
-                assert (
-                    block.get_attribute("data-reason")
-                    in cell(page, number).locator(".cell-note").text_content()
-                )
-                continue
-            if wrong := difference(page, number):
-                break
-        page.close()
+    page, problems = reader.open(name)
+    for number in range(1, page.locator("[data-cell]").count() + 1):
+        block = cell(page, number).locator("[data-cell]")
+        taken += float(block.get_attribute("data-seconds-tab") or 0)
+        if taken > most and number > 1:  # the first cell always runs
+            break
+        if block.get_attribute("data-needs") == "local":
+            assert (
+                block.get_attribute("data-reason") in cell(page, number).locator(".cell-note").text_content()
+            )
+            continue
+        if wrong := difference(page, number):
+            break
+    page.close()
     assert not wrong + problems, "\n".join(wrong + problems)
 
 
 @pytest.mark.parametrize("name", representative(PAGES, PLAIN))
-def test_the_first_cells_give_their_stored_outputs(browser: Browser, name: str) -> None:
-    press_cells(browser, name, MOST)
+def test_the_first_cells_give_their_stored_outputs(reader: Reader, name: str) -> None:
+    press_cells(reader, name, MOST)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", PAGES)
-def test_every_cell_gives_its_stored_output(browser: Browser, name: str) -> None:
-    press_cells(browser, name, math.inf)
+def test_every_cell_gives_its_stored_output(reader: Reader, name: str) -> None:
+    press_cells(reader, name, math.inf)

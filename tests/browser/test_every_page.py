@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import pytest
 from playwright.sync_api import Browser, Page
-from tests.browser.conftest import SITE
+
+from tests.browser.host import SITE
 from tests.browser.looks import BY_COLOR, FLATTEN, LAY_OUT, colors
 from tests.browser.windows import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
 

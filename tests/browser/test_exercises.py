@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
-from tests.browser.named import CHAPTER, EXERCISES
-from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
 
 from llmguide.exercises import exercise
+from tests.browser.cells import Reader
+from tests.browser.named import CHAPTER, EXERCISES
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, window
 
 pytestmark = pytest.mark.browser
 
@@ -33,14 +34,12 @@ WRONG = [
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, site_url: str) -> Iterator[Page]:
+def page(returning: Reader) -> Iterator[Page]:
     """One page for the tests that need Python, which takes seconds to start."""
-    with window(browser, DESKTOP) as context:
-        page = context.new_page()
-        problems = watch(page)
-        page.goto(f"{site_url}{CHAPTER}/")
-        yield page
-        assert not problems
+    page, problems = returning.open(CHAPTER)
+    yield page
+    returning.leave()
+    assert not problems
 
 
 def block(page: Page, name: str) -> Locator:
@@ -102,8 +101,8 @@ def test_an_endless_answer_can_be_stopped(page: Page) -> None:
     expect(result(page, "split-heads")).to_have_text("Stopped.", timeout=PATIENCE)
 
 
-def test_drafts_and_marks_outlive_the_page_until_they_are_reset(page: Page, site_url: str) -> None:
-    page.goto(f"{site_url}exercises/")
+def test_drafts_and_marks_outlive_the_page_until_they_are_reset(page: Page, returning: Reader) -> None:
+    page.goto(f"{returning.host.url}exercises/")
     (listed,) = page.locator(".exercise-list li", has=page.locator('a[href$="#exercise-causal-mask"]')).all()
     expect(listed.locator(".mark")).to_have_text("done")
     listed.get_by_role("link").click()
@@ -127,8 +126,8 @@ def test_hints_come_one_by_one(page: Page) -> None:
     expect(hints.nth(1).locator("summary")).to_have_text("Hint 2 of 2")
 
 
-def test_a_rung_of_the_ladder_calls_the_readers_earlier_answer(page: Page, site_url: str) -> None:
-    page.goto(f"{site_url}exercises/")
+def test_a_rung_of_the_ladder_calls_the_readers_earlier_answer(page: Page, returning: Reader) -> None:
+    page.goto(f"{returning.host.url}exercises/")
     write(page, "token-logprobs", LOGPROBS)
     press(page, "token-logprobs", "Check")
     expect(result(page, "token-logprobs")).to_contain_text("Right.", timeout=PATIENCE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.browser.cells import ISOLATED, PLAIN, TORCH
 from tests.browser.firefox import Firefox, firefox
 from tests.browser.host import Host, serving

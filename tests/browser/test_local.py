@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import SITE
+
+from tests.browser.host import SITE
 from tests.browser.windows import DESKTOP, watch, window
 
 pytestmark = pytest.mark.browser

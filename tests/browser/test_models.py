@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, expect
+
 from tests.browser.cells import MANIFEST, NOTE_WORKERS, PATIENCE, PLAIN, cell, open_page, run
-from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
+from tests.browser.host import SITE, Host, serving
 from tests.browser.windows import DESKTOP, PHONE, axe, window
 
 pytestmark = pytest.mark.browser

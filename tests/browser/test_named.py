@@ -1,6 +1,7 @@
 """What the other tests name of pages is what the pages have."""
 
 from site_tools.content.exercises import placed
+
 from tests.browser.named import CHAPTER, EXERCISES, WITHOUT_EXERCISES
 
 

@@ -4,7 +4,8 @@ import re
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import SITE
+
+from tests.browser.host import SITE
 from tests.browser.places import expect_to_land
 from tests.browser.windows import DESKTOP, PHONE, PUBLIC, watch, window
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.content.quiz import PARTS, Question, chapters, item
+
 from tests.browser.windows import DESKTOP, OPEN, PHONE, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser

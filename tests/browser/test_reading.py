@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.windows import DESKTOP, PHONE, window
 
 pytestmark = pytest.mark.browser

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
-from tests.projects.retrieval_chatbot.toy import make_bert, make_world
 
 from llmguide.cli.main import main
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window
+from tests.projects.retrieval_chatbot.toy import make_bert, make_world
 
 pytestmark = pytest.mark.browser
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.content.anki import HEAD
+
 from tests.browser.named import WITHOUT_EXERCISES
 from tests.browser.test_quiz import PART, answer_rightly, first_of, form, result
 from tests.browser.windows import DESKTOP, PHONE, axe, misfits, watch, window

@@ -1,21 +1,12 @@
 """What readers run on a page that they have just opened: any cell, two at once, one below an edit."""
 
 import random
-from collections.abc import Iterator
 from itertools import accumulate
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
-from tests.browser.cells import (
-    PATIENCE,
-    PLAIN,
-    Opener,
-    cell,
-    difference,
-    run,
-    visits,
-    write,
-)
+from playwright.sync_api import Page, expect
+
+from tests.browser.cells import PATIENCE, PLAIN, Reader, cell, difference, run, write
 from tests.browser.conftest import representative
 from tests.browser.test_every_cell import MOST, PAGES
 
@@ -45,15 +36,9 @@ def few(page: Page, at_least: int) -> list[int]:
     return numbers
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Browser) -> Iterator[Opener]:
-    with visits(browser) as opened:
-        yield opened
-
-
-def alone(opened: Opener, name: str, choose) -> list[str]:
+def alone(reader: Reader, name: str, choose) -> list[str]:
     """Press Run on one cell of a page that has just been opened; what goes wrong."""
-    page, problems = opened(name)
+    page, problems = reader.open(name)
     number = choose(page)
     figures = page.locator("figure, article img").count()
     wrong = difference(page, number)
@@ -64,22 +49,22 @@ def alone(opened: Opener, name: str, choose) -> list[str]:
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("name", PAGES)
-def test_the_last_cell_alone_gives_its_stored_output(opened: Opener, name: str) -> None:
-    assert alone(opened, name, lambda page: runnable(page, MOST)[-1]) == []
+def test_the_last_cell_alone_gives_its_stored_output(reader: Reader, name: str) -> None:
+    assert alone(reader, name, lambda page: runnable(page, MOST)[-1]) == []
 
 
 @pytest.mark.parametrize("name", representative(PAGES, FIGURES))
-def test_a_middle_cell_alone_gives_its_stored_output(opened: Opener, name: str) -> None:
+def test_a_middle_cell_alone_gives_its_stored_output(reader: Reader, name: str) -> None:
     def choose(page: Page) -> int:
         numbers = runnable(page, LITTLE)
         return random.Random(name).choice(numbers[1:-1] or numbers)
 
-    assert alone(opened, name, choose) == []
+    assert alone(reader, name, choose) == []
 
 
 @pytest.mark.parametrize("name", representative(PAGES, PLAIN))
-def test_two_cells_pressed_quickly_both_run(opened: Opener, name: str) -> None:
-    page, problems = opened(name)
+def test_two_cells_pressed_quickly_both_run(reader: Reader, name: str) -> None:
+    page, problems = reader.open(name)
     *_, first, second = [number for number in few(page, 2) if number <= 12]
     page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
     for number in (second, first):
@@ -94,8 +79,8 @@ def test_two_cells_pressed_quickly_both_run(opened: Opener, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", representative(PAGES, PLAIN))
-def test_a_cell_uses_the_names_of_an_edit_above_it(opened: Opener, name: str) -> None:
-    page, problems = opened(name)
+def test_a_cell_uses_the_names_of_an_edit_above_it(reader: Reader, name: str) -> None:
+    page, problems = reader.open(name)
     edited, between, last = few(page, 3)[:3]
     page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
     run(page, cell(page, last))

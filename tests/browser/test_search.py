@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.windows import DESKTOP, PHONE, axe, watch, window
 from tests.search import PAGE, TYPED, first
 

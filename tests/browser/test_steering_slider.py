@@ -1,16 +1,14 @@
 """The slider below a cell, in Chromium: over what the page stores, over the reader's own, and from a link."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 from site_tools.tab.widgets import download
-from tests.browser.cells import PLAIN, cell, open_page, run, write
-from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
-from tests.browser.windows import DESKTOP, PHONE, axe, misfits, window
+
+from tests.browser.cells import PLAIN, Reader, cell, run, write
+from tests.browser.host import SITE, Host
+from tests.browser.windows import DESKTOP, PHONE, axe, misfits
 
 pytestmark = pytest.mark.browser
 
@@ -20,9 +18,8 @@ OUTPUT = "".join(f"{s:+.1f} '{text}'\n" for s, text in STORED.items())
 CODE = 'for s in (-1, -0.5, 0, 0.5, 1):\n    print(f\'{s:+.1f} {"mine" + int(2 + 2 * s) * "!"!r}\')'
 
 
-@contextmanager
-def hosting() -> Iterator[Host]:
-    """A host with a page that has one cell, and the slider below it."""
+def place_slider(host: Host) -> None:
+    """Answer with a page that has one cell, and the slider below it."""
     html = (SITE / PLAIN / "index.html").read_text(encoding="utf-8")
     body = (
         '<div class="highlight run" data-cell="0" data-needs="core" data-loads="core:6.4">'
@@ -31,10 +28,8 @@ def hosting() -> Iterator[Host]:
         '<div class="widget" data-widget="steering" data-label="the slider" '
         f'data-bytes="{download("steering")}"><p>A button starts it.</p></div>'
     )
-    with serving() as host:
-        page = re.sub("</h1>.*</article>", lambda _: f"</h1>{body}</article>", html, flags=re.DOTALL)
-        host.answers[f"{PLAIN}/"] = page.encode()
-        yield host
+    page = re.sub("</h1>.*</article>", lambda _: f"</h1>{body}</article>", html, flags=re.DOTALL)
+    host.answers[f"{PLAIN}/"] = page.encode()
 
 
 def widget(page: Page) -> Locator:
@@ -57,51 +52,53 @@ def expect_shown(page: Page, strength: str, completion: str, origin: str) -> Non
     ("width", "scheme"), [pytest.param(DESKTOP, "light", marks=pytest.mark.nightly), (PHONE, "dark")]
 )
 def test_the_slider_shows_the_stored_completions_without_python(
-    browser: Browser, width: int, scheme: str
+    reader: Reader, width: int, scheme: str
 ) -> None:
-    with hosting() as host, window(browser, width, scheme) as context:
-        page, problems = open_page(context, host, PLAIN)
-        assert not [path for path in host.asked if path.endswith("steering.js")]
-        widget(page).get_by_role("button", name="Start the slider").click()
-        expect(slider(page)).to_be_focused()
-        expect_shown(page, "0", "It is.", "stored with the page")
-        for key, strength, completion in (
-            ("ArrowLeft", f"{MINUS}1", "It is so-so."),
-            ("Home", f"{MINUS}2", "It is bad.\\nVery"),
-            ("End", "2", "It is a <b>."),
-        ):
-            page.keyboard.press(key)
-            expect_shown(page, strength, completion, "stored with the page")
-        left, top, wide, high = (slider(page).bounding_box() or {}).values()
-        page.mouse.move(left + wide - 5, top + high / 2)
-        page.mouse.down()
-        page.mouse.move(left + 0.75 * wide, top + high / 2)
-        page.mouse.up()
-        expect_shown(page, "1", "It is good.", "stored with the page")
-        assert not [path for path in host.asked if "pyodide" in path]
-        assert not problems + misfits(page) + axe(page)
+    place_slider(reader.host)
+    page, problems = reader.open(PLAIN)
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=scheme)
+    assert not [path for path in reader.host.asked if path.endswith("steering.js")]
+    widget(page).get_by_role("button", name="Start the slider").click()
+    expect(slider(page)).to_be_focused()
+    expect_shown(page, "0", "It is.", "stored with the page")
+    for key, strength, completion in (
+        ("ArrowLeft", f"{MINUS}1", "It is so-so."),
+        ("Home", f"{MINUS}2", "It is bad.\\nVery"),
+        ("End", "2", "It is a <b>."),
+    ):
+        page.keyboard.press(key)
+        expect_shown(page, strength, completion, "stored with the page")
+    left, top, wide, high = (slider(page).bounding_box() or {}).values()
+    page.mouse.move(left + wide - 5, top + high / 2)
+    page.mouse.down()
+    page.mouse.move(left + 0.75 * wide, top + high / 2)
+    page.mouse.up()
+    expect_shown(page, "1", "It is good.", "stored with the page")
+    assert not [path for path in reader.host.asked if "pyodide" in path]
+    assert not problems + misfits(page) + axe(page)
 
 
-def test_after_a_run_the_slider_shows_what_the_run_printed(browser: Browser) -> None:
-    with hosting() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        widget(page).get_by_role("button", name="Start the slider").click()
-        expect(slider(page)).to_be_focused()
-        page.keyboard.press("ArrowRight")
-        write(page, cell(page, 0), CODE)
-        run(page, cell(page, 0))
-        expect_shown(page, "1", "mine!!!!", "of your run")
-        expect(slider(page)).to_have_attribute("max", "4")
-        slider(page).press("ArrowLeft")
-        expect_shown(page, "0.5", "mine!!!", "of your run")
-        assert slider(page).evaluate("it => it === document.activeElement")
-        write(page, cell(page, 0), f"{CODE}\n1 / 0")
-        run(page, cell(page, 0))
-        expect_shown(page, "0", "It is.", "stored with the page")  # the nearest of the stored ones
-        write(page, cell(page, 0), "print('something else')")
-        run(page, cell(page, 0))
-        expect_shown(page, "0", "It is.", "stored with the page")
-        assert not problems + axe(page)
+def test_after_a_run_the_slider_shows_what_the_run_printed(reader: Reader) -> None:
+    place_slider(reader.host)
+    page, problems = reader.open(PLAIN)
+    widget(page).get_by_role("button", name="Start the slider").click()
+    expect(slider(page)).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    write(page, cell(page, 0), CODE)
+    run(page, cell(page, 0))
+    expect_shown(page, "1", "mine!!!!", "of your run")
+    expect(slider(page)).to_have_attribute("max", "4")
+    slider(page).press("ArrowLeft")
+    expect_shown(page, "0.5", "mine!!!", "of your run")
+    assert slider(page).evaluate("it => it === document.activeElement")
+    write(page, cell(page, 0), f"{CODE}\n1 / 0")
+    run(page, cell(page, 0))
+    expect_shown(page, "0", "It is.", "stored with the page")  # the nearest of the stored ones
+    write(page, cell(page, 0), "print('something else')")
+    run(page, cell(page, 0))
+    expect_shown(page, "0", "It is.", "stored with the page")
+    assert not problems + axe(page)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +111,10 @@ def test_after_a_run_the_slider_shows_what_the_run_printed(browser: Browser) -> 
         ),
     ],
 )
-def test_a_link_starts_the_slider_where_it_was(browser: Browser, query: str, strength: int) -> None:
-    with hosting() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, f"{PLAIN}/#steering?{query}")
-        expect(widget(page).locator(".value")).to_have_text(str(strength).replace("-", MINUS))
-        widget(page).locator(".permalink").click()
-        assert page.evaluate("location.hash") == f"#steering?strength={strength}"
-        assert not problems
+def test_a_link_starts_the_slider_where_it_was(reader: Reader, query: str, strength: int) -> None:
+    place_slider(reader.host)
+    page, problems = reader.open(f"{PLAIN}/#steering?{query}")
+    expect(widget(page).locator(".value")).to_have_text(str(strength).replace("-", MINUS))
+    widget(page).locator(".permalink").click()
+    assert page.evaluate("location.hash") == f"#steering?strength={strength}"
+    assert not problems

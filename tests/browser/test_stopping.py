@@ -2,10 +2,12 @@
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.cells import (
     ISOLATED,
     PATIENCE,
     PLAIN,
+    Reader,
     cell,
     numpy_wheel,
     open_page,
@@ -38,11 +40,10 @@ def stop_a_loop(page: Page, *, kept: bool = True) -> None:
     assert shown == "still here\n" if kept else "NameError" in shown
 
 
-def test_stop_ends_an_endless_loop_and_keeps_the_names(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        stop_a_loop(page)
-        assert not problems
+def test_stop_ends_an_endless_loop_and_keeps_the_names(reader: Reader) -> None:
+    page, problems = reader.open(PLAIN)
+    stop_a_loop(page)
+    assert not problems
 
 
 @pytest.mark.nightly
@@ -112,21 +113,19 @@ while True: pass"""
     ],
     ids=["before the code", "asleep", "in a callback that drops it"],
 )
-def test_a_stop_keeps_the_names_wherever_it_falls(browser: Browser, code: str, when: str) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, problems = open_page(context, host, PLAIN)
-        found = page.evaluate(STOPPED, [code, "core", when])
-        assert found == {"kept": True, "stopped": True, "ok": False, "after": "7\n"}
-        assert not problems
+def test_a_stop_keeps_the_names_wherever_it_falls(reader: Reader, code: str, when: str) -> None:
+    page, problems = reader.open(PLAIN)
+    found = page.evaluate(STOPPED, [code, "core", when])
+    assert found == {"kept": True, "stopped": True, "ok": False, "after": "7\n"}
+    assert not problems
 
 
 @pytest.mark.nightly
-def test_a_stop_that_comes_after_the_code_does_not_stop_the_next_run(browser: Browser) -> None:
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        for _ in range(20):
-            found = page.evaluate(STOPPED, ["from session import emit\nemit(1)", "core", "data"])
-            assert (found["kept"], found["after"]) == (True, "7\n")
+def test_a_stop_that_comes_after_the_code_does_not_stop_the_next_run(reader: Reader) -> None:
+    page, _ = reader.open(PLAIN)
+    for _ in range(20):
+        found = page.evaluate(STOPPED, ["from session import emit\nemit(1)", "core", "data"])
+        assert (found["kept"], found["after"]) == (True, "7\n")
 
 
 @pytest.mark.nightly
@@ -141,7 +140,7 @@ def test_a_stop_while_a_package_is_loading_keeps_the_names(browser: Browser) -> 
 
 
 @pytest.mark.nightly
-def test_a_stop_in_a_cell_above_also_stops_what_would_follow(browser: Browser) -> None:
+def test_a_stop_in_a_cell_above_also_stops_what_would_follow(reader: Reader) -> None:
     above = """import js
 try:
     request = js.XMLHttpRequest.new()
@@ -150,15 +149,14 @@ try:
     while True: pass
 except KeyboardInterrupt:
     pass"""
-    with serving() as host, window(browser, DESKTOP) as context:
-        page, _ = open_page(context, host, PLAIN)
-        page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
-        write(page, cell(page, 1), above)
-        box = plain_cell(page)
-        stored = box.locator(".output").text_content()
-        box.locator(".cell-run").click()
-        while "/begun" not in host.asked:
-            page.wait_for_timeout(50)
-        box.get_by_role("button", name="Stop").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
-        assert box.locator(".output").text_content() == stored
+    page, _ = reader.open(PLAIN)
+    page.evaluate("document.querySelectorAll('details').forEach(it => { it.open = true; })")
+    write(page, cell(page, 1), above)
+    box = plain_cell(page)
+    stored = box.locator(".output").text_content()
+    box.locator(".cell-run").click()
+    while "/begun" not in reader.host.asked:
+        page.wait_for_timeout(50)
+    box.get_by_role("button", name="Stop").click()
+    expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
+    assert box.locator(".output").text_content() == stored

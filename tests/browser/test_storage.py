@@ -4,6 +4,7 @@ import json
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.conftest import representative
 from tests.browser.named import CHAPTER, EXERCISES
 from tests.browser.test_quiz import FIRST, answer_rightly, result

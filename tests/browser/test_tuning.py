@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
+
 from tests.browser.cells import PATIENCE, PLAIN, cell, open_page, run
-from tests.browser.conftest import SITE
-from tests.browser.host import Host, serving
+from tests.browser.host import SITE, Host, serving
 from tests.browser.windows import DESKTOP, PHONE, axe, window
 
 pytestmark = pytest.mark.browser

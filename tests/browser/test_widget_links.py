@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, expect
+
 from tests.browser.conftest import representative
 from tests.browser.places import expect_to_land
 from tests.browser.test_widgets import PAGES, started, widget

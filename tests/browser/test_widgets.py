@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 from site_tools.built.served import BASE, compressed
-from tests.browser.conftest import SITE, representative
-from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 from llmguide.tokenization.openai import load_encoding
+from tests.browser.conftest import representative
+from tests.browser.host import SITE
+from tests.browser.windows import DESKTOP, OPEN, PHONE, PUBLIC, axe, misfits, watch, window
 
 pytestmark = pytest.mark.browser
 
