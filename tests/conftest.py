@@ -20,15 +20,18 @@ settings.register_profile(
 )
 settings.load_profile("same")
 
+# Without such a device, torch.manual_seed would take a stack trace for each.
+for devices in (torch.cuda, torch.xpu, torch.mtia):
+    if not devices.is_available():
+        devices.manual_seed_all = lambda _seed: None
+
 jaxtyping.jaxtyped = typecheck.jaxtyped
 jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    torch.default_generator.manual_seed(SEED)  # torch.manual_seed also asks for three stack traces
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(SEED)
+    torch.manual_seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002  # of the libraries that are compared with
     random.seed(SEED)
 

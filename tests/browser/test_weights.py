@@ -1,7 +1,8 @@
 """What a browser downloads for a page."""
 
 from site_tools.checks.check_site import weights
-from tests.browser.conftest import SITE
+
+from tests.browser.host import SITE
 
 
 def test_every_article_is_light() -> None:

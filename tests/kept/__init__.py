@@ -34,7 +34,7 @@ from tests.kept.watch import Watch
 Record = dict[str, Any]
 PHASES = {"setup", "call", "teardown"}
 # A browser keeps nothing for the next test: each opens a window of its own.
-_APART = {"browser", "site_url"}
+_APART = {"browser", "site_url", "returning"}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -140,7 +140,8 @@ class Keeper:
         result = yield
         if nextitem is None or _name(nextitem.path) != file:
             self.watch.end()
-            self._keep(file)
+            with self.watch.pause():
+                self._keep(file)
         return result
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

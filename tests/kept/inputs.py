@@ -157,13 +157,21 @@ def has_changed(name: str, since: int) -> bool:
     is_made = any(map((ROOT / name).is_relative_to, _MADE))
     if name == NAMES or name.endswith("?") or (name.endswith("/") and not is_made):
         return False
-    # Of a file that is moved or restored, the time of its content is old; that of its entry is not.
     for path in _files(name):
-        place = path if path.exists() else path.parent
-        is_known = path.exists() or any(map(path.is_relative_to, _MADE))
-        if is_known and place.exists() and place.stat().st_ctime_ns > since:
+        changed = _change_of(path)
+        if not changed and any(map(path.is_relative_to, _MADE)):  # it may have been there
+            changed = _change_of(path.parent)
+        if changed > since:
             return True
     return False
+
+
+def _change_of(path: Path) -> int:
+    """When an entry last changed; of a file that is moved or restored, its content may be older."""
+    try:
+        return path.stat().st_ctime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def named(notes: Iterable[Note]) -> set[str]:
@@ -178,24 +186,26 @@ def named(notes: Iterable[Note]) -> set[str]:
             found |= {PACKAGE, DATA}
         elif kind == "code":
             found.add(PACKAGE)
-        elif kind in {"read", "list", "ask"} and (path := _source(Path(what))):
-            name = path.relative_to(ROOT).as_posix()
+        elif kind in {"read", "list", "ask"} and (name := _source(what)):
             if kind != "ask":
                 found.add(name if kind == "read" else f"{name}/")
-            elif not any(map(path.is_relative_to, (SITE, CACHE))):  # which git ignores
+            elif not any(map((ROOT / name).is_relative_to, (SITE, CACHE))):  # which git ignores
                 asked.add(name)
     return found | {f"{name}?" for name in asked - found}
 
 
-def _source(path: Path) -> Path | None:
-    """The file that a person or program wrote; None if a test does not depend on it."""
+@cache
+def _source(read: str) -> str:
+    """The name of the file that a person or program wrote; empty if a test does not depend on it."""
+    path = Path(read)
     parts = path.relative_to(ROOT).parts
     if {*parts[:1]} & _NOT_READ or path.is_relative_to(sys.prefix):
-        return None
-    if "__pycache__" not in parts:
-        return path
-    folder = Path(*path.parts[: path.parts.index("__pycache__", len(ROOT.parts))])
-    return folder / f"{path.name.partition('.')[0]}.py" if path.suffix == ".pyc" else None
+        return ""
+    if "__pycache__" in parts:
+        if path.suffix != ".pyc":
+            return ""
+        path = path.parent.parent / f"{path.name.partition('.')[0]}.py"
+    return path.relative_to(ROOT).as_posix()
 
 
 def closure(files: Iterable[str], names: Iterable[str]) -> tuple[set[str], set[str]]:

@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import CodeType
@@ -39,6 +41,7 @@ class Watch:
         self._log = Path(tempfile.mkdtemp(prefix="kept-")) / "notes"
         self._position = 0
         self._resolving: set[int] = set()  # threads
+        self._pauses = False
         repository = str(ROOT)
         os.environ |= {sitecustomize.LOG: str(self._log), sitecustomize.REPOSITORY: repository}
         here = sitecustomize.HERE
@@ -58,6 +61,15 @@ class Watch:
         """Note what the programs have read that the file of tests started."""
         self.begin("")
 
+    @contextmanager
+    def pause(self) -> Iterator[None]:
+        """Note nothing."""
+        self._pauses = True
+        try:
+            yield
+        finally:
+            self._pauses = False
+
     def _read_log(self) -> None:
         if not self._log.is_file():
             return
@@ -74,7 +86,7 @@ class Watch:
             sitecustomize.append(kind, path)
             return
         thread = threading.get_ident()
-        if thread in self._resolving or path == str(self._log):
+        if self._pauses or thread in self._resolving or path == str(self._log):
             return
         self._resolving.add(thread)
         try:
