@@ -132,6 +132,9 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
             if slot.cell is None:
                 continue
             is_local, is_figure = "local" in slot.cell.classes, "figure" in slot.cell.classes
+            if is_figure and "numpy" in sys.modules:
+                import matplotlib.backends.backend_svg  # noqa: PLC0415  # once, and not in each copy
+                import matplotlib.figure  # noqa: F401, PLC0415
             run = _without_a_trace if is_local or is_figure else _difference
             started = _processor_time()
             difference = run(slot, lines[slot.start : slot.end], namespace)
