@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.cells import PATIENCE, PLAIN, cell, open_page, run
+from tests.browser.cells import PATIENCE, PLAIN, Reader, cell, open_page, run
 from tests.browser.host import SITE, Host, serving
-from tests.browser.windows import DESKTOP, PHONE, axe, window
+from tests.browser.windows import PHONE, axe, window
 
 pytestmark = pytest.mark.browser
 
@@ -43,19 +41,16 @@ NOTE_STEPS = """cell => {
 }"""
 
 
-@contextmanager
-def hosting(n_steps: int) -> Iterator[Host]:
-    """A host of a page whose only cell trains a tiny model."""
+def place_cell(host: Host, n_steps: int) -> None:
+    """Answer with a page whose only cell trains a tiny model."""
     html = (SITE / PLAIN / "index.html").read_text(encoding="utf-8")
     code = TRAIN.replace("N_STEPS", str(n_steps))
     block = (
         '<div class="highlight run" data-cell="0" data-needs="torch" data-loads="core:6.4">'
         f"<pre><code>{code}</code></pre></div>"
     )
-    with serving() as host:
-        page = re.sub("</h1>.*</article>", lambda _: f"</h1>{block}</article>", html, flags=re.DOTALL)
-        host.answers[f"{PLAIN}/"] = page.encode()
-        yield host
+    page = re.sub("</h1>.*</article>", lambda _: f"</h1>{block}</article>", html, flags=re.DOTALL)
+    host.answers[f"{PLAIN}/"] = page.encode()
 
 
 def step(page: Page) -> int:
@@ -65,28 +60,28 @@ def step(page: Page) -> int:
     return int((chart.get_attribute("aria-label") or "").split()[-1])
 
 
-def test_a_run_goes_on_where_a_closed_tab_left_it(browser: Browser) -> None:
-    with window(browser, DESKTOP, "dark") as context, hosting(100_000) as host:
-        page, problems = open_page(context, host, PLAIN)
-        cell(page, 0).locator(".cell-run").click()
-        expect(cell(page, 0).locator(".cell-chart path")).to_be_visible(timeout=PATIENCE)
-        page.wait_for_function(STORED + ".then(step => step > 20)", timeout=PATIENCE)
-        stored = page.evaluate(STORED)
-        page.close()
-        page, more = open_page(context, host, PLAIN)
-        cell(page, 0).locator(".cell-run").click()
-        first = step(page)
-        assert first >= stored, "it started again"
-        points = cell(page, 0).locator(".cell-chart path").get_attribute("d") or ""
-        assert points.count("L") >= stored, "the curve starts with the first step"
-        cell(page, 0).locator(".cell-run").click()
-        expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
-        stopped = step(page)
-        cell(page, 0).evaluate(NOTE_STEPS)
-        cell(page, 0).locator(".cell-run").click()
-        page.wait_for_function("stopped => steps.at(-1) > stopped", arg=stopped, timeout=PATIENCE)
-        assert page.evaluate("Math.min(...steps)") >= stopped, "it started again"
-        assert not problems + more
+def test_a_run_goes_on_where_a_closed_tab_left_it(reader: Reader) -> None:
+    place_cell(reader.host, 100_000)
+    page, problems = reader.open(PLAIN)
+    cell(page, 0).locator(".cell-run").click()
+    expect(cell(page, 0).locator(".cell-chart path")).to_be_visible(timeout=PATIENCE)
+    page.wait_for_function(STORED + ".then(step => step > 20)", timeout=PATIENCE)
+    stored = page.evaluate(STORED)
+    page.close()
+    page, more = reader.open(PLAIN)
+    cell(page, 0).locator(".cell-run").click()
+    first = step(page)
+    assert first >= stored, "it started again"
+    points = cell(page, 0).locator(".cell-chart path").get_attribute("d") or ""
+    assert points.count("L") >= stored, "the curve starts with the first step"
+    cell(page, 0).locator(".cell-run").click()
+    expect(page.locator("#cell-announcer")).to_contain_text("Stopped. Variables are kept")
+    stopped = step(page)
+    cell(page, 0).evaluate(NOTE_STEPS)
+    cell(page, 0).locator(".cell-run").click()
+    page.wait_for_function("stopped => steps.at(-1) > stopped", arg=stopped, timeout=PATIENCE)
+    assert page.evaluate("Math.min(...steps)") >= stopped, "it started again"
+    assert not problems + more
 
 
 SLOW_STORAGE = """const put = Cache.prototype.put;
@@ -97,7 +92,8 @@ Cache.prototype.put = async function (...entry) {
 
 
 def test_files_of_a_run_are_downloaded_and_a_full_browser_says_so(browser: Browser, tmp_path: Path) -> None:
-    with hosting(3) as host, window(browser, PHONE) as context:
+    with serving() as host, window(browser, PHONE) as context:
+        place_cell(host, 3)
         context.add_init_script(SLOW_STORAGE)
         page, problems = open_page(context, host, PLAIN)
         quota = {"origin": host.url.partition("/llmguide")[0], "quotaSize": 1000}
