@@ -20,7 +20,9 @@ from site_tools import ROOT
 from site_tools.built import policy
 from site_tools.built.served import BASE, compressed
 
-URL_ATTRIBUTES = ("action", "data", "formaction", "href", "poster", "src", "srcset", "xlink:href")
+URL_ATTRIBUTES = (
+    "//@action|//@data|//@formaction|//@href|//@poster|//@src|//@srcset|//@*[name()='xlink:href']"
+)
 NAMES_ONLY = {"canonical", "next", "prev"}  # kinds of <link> that name a page and load nothing
 CSS_URL = re.compile(r"""url\(\s*["']?([^"')]+)["']?\s*\)|@import\s+["']([^"']+)["']""")
 
@@ -42,7 +44,7 @@ class Page:
             self.problems.append(f"image without alt: {image.get('src')}")
         if tree.xpath("//svg[@role='img' and not(@aria-label) and not(@aria-labelledby)]"):
             self.problems.append("svg with role=img and no aria-label")
-        for url in tree.xpath(f"//@*[{' or '.join(f'name()={name!r}' for name in URL_ATTRIBUTES)}]"):
+        for url in tree.xpath(URL_ATTRIBUTES):
             self._note(url.getparent(), str(url))
         self.loads.update(url for style in tree.xpath("//@style") for url in css_urls(style))
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from site_tools import ROOT
+from site_tools import ROOT, RUNTIME
 
 CONFIG = """\
 site_name: test
@@ -141,7 +141,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def python(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{project}:{project / 'src'}"}
+    """Runs Python with the subset of torch, which is imported in a tenth of the time."""
+    environment = {**os.environ, "PYTHONPATH": f"{project}:{project / 'src'}:{RUNTIME}"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 

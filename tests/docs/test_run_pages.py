@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from site_tools import CACHE, DOCS, ROOT, RUNTIME, page_paths, slots
+from site_tools import DOCS, ROOT, RUNTIME, page_paths, slots
 from site_tools.agreement import agree
 from site_tools.cells import labs, run_pages
 from site_tools.cells.run_pages import is_current
@@ -261,21 +262,28 @@ def test_numbers_agree_to_the_printed_digits(stored, computed, same):
     assert (verdict != "different") is same
 
 
-def test_command_line_reports_a_difference_and_writes_it(tmp_path):
-    """The one test that needs a page on disk: below docs/, where no other test meets it; removed again."""
-    path = DOCS / "runtime" / f"{tmp_path.name}.md"
-    path.parent.mkdir(exist_ok=True)
-    try:
-        path.write_text("```{.python .run}\n1 + 1\n```\n")
-        differs = program(str(path))
-        assert differs.returncode == 1
-        assert "+2" in differs.stderr
-        assert program("--write", str(path)).returncode == 0
-        assert "\n2\n" in path.read_text()
-        assert is_current(path, path.read_text(encoding="utf-8"))
-    finally:
-        path.unlink()
-        (CACHE / "pages" / "runtime" / f"{tmp_path.name}.json").unlink(missing_ok=True)
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    """Where a page can be run and is not of the repository; by the command line, too, in this process."""
+    monkeypatch.setattr(run_pages, "ROOT", tmp_path)
+    monkeypatch.setattr(run_pages, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(run_pages, "CACHE", tmp_path / ".cache")
+    monkeypatch.setattr(run_pages, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+    path = tmp_path / "docs" / "page.md"
+    path.parent.mkdir()
+    return path
+
+
+def test_command_line_reports_a_difference_and_writes_it(page, monkeypatch, capsys):
+    page.write_text("```{.python .run}\n1 + 1\n```\n", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["run_pages", str(page)])
+    assert run_pages.main() == 1
+    assert "+2" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["run_pages", "--write", str(page)])
+    assert run_pages.main() == 0
+    text = page.read_text(encoding="utf-8")
+    assert "\n2\n" in text
+    assert is_current(page, text)
 
 
 def test_a_figure_is_kept_beside_the_others_of_its_page(tmp_path, monkeypatch, capsys):
@@ -286,15 +294,10 @@ def test_a_figure_is_kept_beside_the_others_of_its_page(tmp_path, monkeypatch, c
     assert 'id="learn-x-w-' in (tmp_path / "assets/figures/learn/x/w.svg").read_text()
 
 
-def test_a_page_is_run_again_with_another_version(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_pages, "ROOT", tmp_path)
-    monkeypatch.setattr(run_pages, "DOCS", tmp_path / "docs")
-    monkeypatch.setattr(run_pages, "CACHE", tmp_path / ".cache")
-    path = tmp_path / "docs" / "page.md"
-    path.parent.mkdir()
-    path.write_text("Two: {{ 2 = 1 + 1 }}.\n", encoding="utf-8")
-    assert not run_pages.check(path)
-    text = path.read_text(encoding="utf-8")
-    assert is_current(path, text)
+def test_a_page_is_run_again_with_another_version(page, monkeypatch):
+    page.write_text("Two: {{ 2 = 1 + 1 }}.\n", encoding="utf-8")
+    assert not run_pages.check(page)
+    text = page.read_text(encoding="utf-8")
+    assert is_current(page, text)
     monkeypatch.setattr(run_pages, "versions", lambda: "numpy 0.1")
-    assert not is_current(path, text)
+    assert not is_current(page, text)

@@ -8,7 +8,8 @@ import pytest
 from site_tools import ROOT, RUNTIME
 from tests.python_path import importing_from
 
-# Doctests that need what the tab has not: programs for a shell, the meta device, torch's 4-bit kernel.
+# Doctests that need what the tab has not: programs for a shell, the meta device, torch's 4-bit kernel,
+# packages of extras.
 LEFT_OUT = (
     "--ignore=src/llmguide/cli",
     "--ignore=src/llmguide/runs",
@@ -19,6 +20,10 @@ LEFT_OUT = (
     "--deselect=src/llmguide/models/huggingface/convert.py::llmguide.models.huggingface.convert.from_hf",
     "--deselect=src/llmguide/models/huggingface/convert.py::llmguide.models.huggingface.convert.to_hf",
     "--deselect=src/llmguide/models/saved.py::llmguide.models.saved.save",
+    "--deselect=src/llmguide/evaluation/metrics.py::llmguide.evaluation.metrics.rouge",
+    "--deselect=src/llmguide/data/cleaning/filters.py::llmguide.data.cleaning.filters.language",
+    "--deselect=src/llmguide/tokenization/huggingface.py::llmguide.tokenization.huggingface.to_hf_tokenizer",
+    "--deselect=src/llmguide/tokenization/openai.py::llmguide.tokenization.openai.load_encoding",
     "--ignore=src/llmguide/nn/_int4.py",
 )
 

@@ -23,7 +23,7 @@ const { repository, numpy, packages, kernel, given, code } = JSON.parse(readFile
 const { addKernels, withMemory } = await import(`${repository}/runtime/kernels.mjs`);
 const stdout = (text) => process.stderr.write(text + "\\n");
 const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
-if (kernel) await addKernels(pyodide, memory, readFileSync(kernel));
+await addKernels(pyodide, memory, readFileSync(kernel));
 pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
 pyodide.mountNodeFS("/runtime", `${repository}/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
@@ -41,9 +41,10 @@ assert bool(array_matmul.kernel) == %(has_kernel)s
 array_matmul.WORTH = 1  # also the small products of the snippets
 json.dumps(subset.describe_all(json.loads(given)))
 """
-# Programs of the tests below, one after the other, as Pyodide takes seconds to start.
+# Programs of the tests below, one after the other, as Pyodide takes seconds to start: the first as where the
+# browser cannot run the kernels.
 IN_TURN = """
-import json, traceback
+import json, sys, traceback
 from pyodide.code import eval_code
 
 
@@ -54,7 +55,13 @@ def result(code, given):
         return traceback.format_exc()
 
 
-json.dumps([result(*each) for each in json.loads(given)])
+without, *others = json.loads(given)
+sys.modules["torch_kernels"] = None
+found = [result(*without)]
+for name in [*sys.modules]:
+    if name.partition(".")[0] in {"torch", "torch_kernels", "subset", "llmguide"}:
+        del sys.modules[name]
+json.dumps(found + [result(*each) for each in others])
 """
 # Arrays as they come: turned, with gaps, reversed, not finite. A NaN has many patterns of bits: all count as one.
 SAME_BITS = """
@@ -245,13 +252,13 @@ needs_numpy = pytest.mark.skipif(
 )
 
 
-def in_pyodide(code, given, kernel=None, packages=PACKAGES):
-    """What code makes of a value that JSON holds, in Pyodide with or without the kernel."""
+def in_pyodide(code, given, kernel, packages=PACKAGES):
+    """What code makes of a value that JSON holds, in Pyodide with the kernel."""
     value = {
         "repository": str(REPOSITORY),
         "numpy": str(NUMPY),
         "packages": {path.name: str(path) for path in packages},
-        "kernel": kernel and str(kernel),
+        "kernel": str(kernel),
     }
     done = subprocess.run(
         ["node", "--input-type=module", "--eval", PROGRAM],
@@ -282,7 +289,8 @@ FUSED_SHAPES = [(2, 4), (3, 5), (2, 3, 20), (4, 300), (2, 3, 17, 32)]
 Q4_SHAPES = [(1, 1, 1), (9, 1, 3), (2, 18, 9), (4, 3, 5), (15, 18, 64), (9, 48, 33), (131, 2, 6)]
 OF_ADAM = [(0, True, False), (0.1, True, False), (0.1, False, False), (0.1, True, True)]
 SOFTMAX = ["torch.softmax(T([0.0, -86.9, -87.1, -95.0]), 0)"]
-WITH_KERNEL = {  # the last three lower the size from which the kernel multiplies
+PROGRAMS = {  # the last three lower the size from which the kernel multiplies
+    "without": (DESCRIBE % {"has_kernel": False}, SNIPPETS),
     "exponentials": (EXPONENTIALS, None),
     "steps": (SAME_STEPS, OF_ADAM),
     "fused": (FUSED_ERRORS, [(name, shape) for name in FUSED for shape in FUSED_SHAPES]),
@@ -294,19 +302,19 @@ WITH_KERNEL = {  # the last three lower the size from which the kernel multiplie
 
 
 @pytest.fixture(scope="module")
-def with_kernel():
-    """The result of each program in Pyodide with the kernel, or its error."""
-    return dict(zip(WITH_KERNEL, in_pyodide(IN_TURN, [*WITH_KERNEL.values()], KERNELS), strict=True))
+def results():
+    """The result of each program in Pyodide, or its error."""
+    return dict(zip(PROGRAMS, in_pyodide(IN_TURN, [*PROGRAMS.values()], KERNELS), strict=True))
 
 
 @needs_numpy
-def test_subset_in_pyodide_equals_torch():
-    assert_equal_torch(SNIPPETS, in_pyodide(DESCRIBE % {"has_kernel": False}, SNIPPETS))
+def test_subset_in_pyodide_equals_torch(results):
+    assert_equal_torch(SNIPPETS, results["without"])
 
 
 @needs_numpy
-def test_subset_with_the_kernel_equals_torch(with_kernel):
-    assert_equal_torch(OF_KERNELS, with_kernel["snippets"])
+def test_subset_with_the_kernel_equals_torch(results):
+    assert_equal_torch(OF_KERNELS, results["snippets"])
 
 
 def assert_equal_torch(snippets, mine):
@@ -320,32 +328,32 @@ def assert_equal_torch(snippets, mine):
 
 
 @needs_numpy
-def test_products_of_the_kernel_have_the_bits_of_numpy(with_kernel):
-    assert with_kernel["bits"] == []
+def test_products_of_the_kernel_have_the_bits_of_numpy(results):
+    assert results["bits"] == []
 
 
 @needs_numpy
-def test_steps_of_adam_by_the_kernel_have_the_bits_of_numpy(with_kernel):
-    assert with_kernel["steps"] == []
+def test_steps_of_adam_by_the_kernel_have_the_bits_of_numpy(results):
+    assert results["steps"] == []
 
 
 @needs_numpy
-def test_fused_kernels_are_precise(with_kernel):
-    errors = with_kernel["fused"]
+def test_fused_kernels_are_precise(results):
+    errors = results["fused"]
     assert isinstance(errors, list), errors
     assert 0 < max(errors) < 5e-6
 
 
 @needs_numpy
-def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones(with_kernel):
-    errors = with_kernel["q4"]
+def test_products_with_4_bit_weights_are_those_with_the_dequantized_ones(results):
+    errors = results["q4"]
     assert isinstance(errors, list), errors
     assert 0 < max(errors) < 1
 
 
 @needs_numpy
-def test_softmax_of_the_kernel_has_no_subnormal_numbers(with_kernel):
-    (mine,), (theirs,) = with_kernel["softmax"], describe_all(SOFTMAX)
+def test_softmax_of_the_kernel_has_no_subnormal_numbers(results):
+    (mine,), (theirs,) = results["softmax"], describe_all(SOFTMAX)
     ours, exact = mine["result"][0]["tensor"], theirs["result"][0]["tensor"]
     assert ours[:2] == pytest.approx(exact[:2], rel=1e-6, abs=0)
     assert ours[2:] == [0, 0]
@@ -353,5 +361,5 @@ def test_softmax_of_the_kernel_has_no_subnormal_numbers(with_kernel):
 
 
 @needs_numpy
-def test_exponentials_of_the_kernel_are_correctly_rounded(with_kernel):
-    assert with_kernel["exponentials"] == [0, 0, 0]
+def test_exponentials_of_the_kernel_are_correctly_rounded(results):
+    assert results["exponentials"] == [0, 0, 0]
