@@ -116,20 +116,39 @@ def test_ctrl_c_says_how_to_go_on_and_the_run_ends_as_if_it_had_not_happened(cor
     assert same(weights(output), weights(tmp_path / "whole"))
 
 
-def test_two_processes_train_the_same_model_as_one(corpus, tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    args = [
-        "pretrain",
-        "--corpus",
-        str(corpus),
-        "--output",
-        str(tmp_path / "two"),
-        *OPTIONS,
-        "--n-steps",
-        "10",
-    ]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "llmguide"]
+# What torchrun gives, to two processes of one start.
+FORK = """
+import os, socket, sys
+import torch._dynamo  # which DDP needs
+from llmguide.cli.main import main
+
+with socket.socket() as free:
+    free.bind(("127.0.0.1", 0))
+    port = free.getsockname()[1]
+children = []
+for rank in "01":
+    children.append(os.fork())
+    if not children[-1]:
+        os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2", MASTER_ADDR="127.0.0.1",
+                          MASTER_PORT=str(port))
+        code = main(sys.argv[1:])
+        sys.stdout.flush()
+        os._exit(code)
+sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="fork")
+@pytest.mark.parametrize(
+    "start",
+    [["-c", FORK], pytest.param(TORCHRUN, marks=pytest.mark.nightly)],
+    ids=["fork", "torchrun"],
+)
+def test_two_processes_train_the_same_model_as_one(start, corpus, tmp_path):
+    args = ["pretrain", "--corpus", str(corpus), *OPTIONS, "--n-steps", "5"]
     found = subprocess.run(
-        [*command, "-m", "llmguide", *args],
+        [sys.executable, *start, *args, "--output", str(tmp_path / "two")],
         capture_output=True,
         text=True,
         check=False,
@@ -137,7 +156,7 @@ def test_two_processes_train_the_same_model_as_one(corpus, tmp_path):
     )
     assert found.returncode == 0, found.stderr
     assert len(re.findall("^model: ", found.stdout, re.MULTILINE)) == 1
-    assert pretrain(corpus, tmp_path / "one", "--n-steps", "10") == 0
+    assert main([*args, "--output", str(tmp_path / "one")]) == 0
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert all(torch.allclose(one[name], two[name], atol=1e-4) for name in one)
 

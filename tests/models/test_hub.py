@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import subprocess
 import sys
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,19 +10,16 @@ from threading import Thread
 
 import pytest
 import torch
+from huggingface_hub import constants
 
+from llmguide.cli.main import main
 from llmguide.config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.models.huggingface.convert import load_hf
 from tests.models.tiny import hf_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LOAD_BY_NAME = """
-import torch
-from llmguide.models.huggingface.convert import load_hf
-model = load_hf("tiny/gpt2")
-torch.save(model.state_dict(), "weights.pt")
-"""
+UNREACHABLE = "http://127.0.0.1:9"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -76,12 +71,24 @@ class Hub(BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
 
+def use(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask another hub, as with HF_ENDPOINT, which the library reads when it is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 @pytest.fixture
-def hub(tmp_path):
+def hub(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.chdir(tmp_path)
     hf_model("gpt2").save_pretrained(tmp_path / "model")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, tmp_path / "model"))
     Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
+    endpoint = f"http://127.0.0.1:{server.server_port}"
+    use(endpoint, monkeypatch)
+    yield endpoint
     server.shutdown()
     server.server_close()
 
@@ -92,27 +99,13 @@ def cached(folder):
     return {str(path.relative_to(snapshot)) for path in snapshot.rglob("*") if path.is_file()}
 
 
-def run_with(
-    folder: Path, endpoint: str, program: str = LOAD_BY_NAME, **variables: str
-) -> subprocess.CompletedProcess[str]:
-    environment = {key: value for key, value in os.environ.items() if not key.endswith("_OFFLINE")}
-    environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(folder / "cache"), "HF_HUB_DISABLE_XET": "1"}
-    environment |= variables
-    return subprocess.run(
-        [sys.executable, "-c", program], check=False, cwd=folder, env=environment, capture_output=True,
-        text=True, timeout=120,
-    )  # fmt: skip
-
-
-def test_load_by_name_also_from_the_cache_without_a_network(hub, tmp_path):
-    for endpoint in (hub, "http://127.0.0.1:9"):
-        (tmp_path / "weights.pt").unlink(missing_ok=True)
-        run = run_with(tmp_path, endpoint)
-        assert run.returncode == 0, run.stderr
+def test_load_by_name_also_from_the_cache_without_a_network(hub, tmp_path, monkeypatch):
     expected = load_hf(tmp_path / "model").state_dict()
-    loaded = torch.load(tmp_path / "weights.pt")
-    assert loaded.keys() == expected.keys()
-    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+    for endpoint in (hub, UNREACHABLE):
+        use(endpoint, monkeypatch)
+        loaded = load_hf("tiny/gpt2").state_dict()
+        assert loaded.keys() == expected.keys()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
 
 
 def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
@@ -121,7 +114,7 @@ def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
     for name in ("consolidated.safetensors", "onnx/config.json", "onnx/model.safetensors", "README.md"):
         (repository / name).write_bytes(b"x" * 100)
     (repository / "tokenizer.json").write_text("{}")
-    assert run_with(tmp_path, hub).returncode == 0
+    load_hf("tiny/gpt2")
     assert cached(tmp_path) == {
         "config.json",
         "generation_config.json",
@@ -130,10 +123,10 @@ def test_only_the_files_that_are_read_are_fetched(hub, tmp_path):
     }
 
 
-def test_only_the_config_is_fetched_for_an_estimate(hub, tmp_path):
-    program = "from llmguide.cli.main import main; main(['estimate', 'params', 'tiny/gpt2'])"
-    run = run_with(tmp_path, hub, program=program)
-    assert "parameters of tiny/gpt2" in run.stdout, run.stderr
+@pytest.mark.usefixtures("hub")
+def test_only_the_config_is_fetched_for_an_estimate(tmp_path, capsys):
+    assert main(["estimate", "params", "tiny/gpt2"]) == 0
+    assert "parameters of tiny/gpt2" in capsys.readouterr().out
     assert cached(tmp_path) == {"config.json"}
 
 
@@ -141,47 +134,40 @@ def test_only_the_config_is_fetched_for_an_estimate(hub, tmp_path):
     ("config", "message"),
     [
         ({"model_type": "gemma3"}, "model_type 'gemma3' is not among gpt2, bloom, bert, llama, mistral"),
-        pytest.param(
-            {"model_type": "gpt2", "quantization_config": {}},
-            "choose the unquantized model",
-            marks=pytest.mark.nightly,
-        ),
-        pytest.param(
-            {"model_type": "gpt2", "add_cross_attention": True},
-            "add_cross_attention=True has no equal",
-            marks=pytest.mark.nightly,
-        ),
+        ({"model_type": "gpt2", "quantization_config": {}}, "choose the unquantized model"),
+        ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention=True has no equal"),
     ],
-    ids=lambda value: value.get("model_type") if isinstance(value, dict) else "",
+    ids=["family", "quantized", "cross-attention"],
 )
 def test_what_cannot_be_converted_is_refused_by_its_config_alone(config, message, hub, tmp_path):
     (tmp_path / "model" / "config.json").write_text(json.dumps(config))
-    run = run_with(tmp_path, hub)
-    assert message in run.stderr.splitlines()[-1]
+    with pytest.raises(ValueError, match=message):
+        load_hf("tiny/gpt2")
     assert cached(tmp_path) == {"config.json"}
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "variables", "reason"),
+    ("endpoint", "offline", "reason"),
     [
-        pytest.param("http://127.0.0.1:9", {}, "Connection refused", marks=pytest.mark.nightly),
-        ("http://127.0.0.1:9", {"HF_HUB_OFFLINE": "1"}, "(HF_HUB_OFFLINE is set)"),
-        ("{hub}/elsewhere", {}, "404 Not Found"),
+        (UNREACHABLE, False, "Connection refused"),
+        (UNREACHABLE, True, r"\(HF_HUB_OFFLINE is set\)"),
+        ("{hub}/elsewhere", False, "404 Not Found"),
     ],
     ids=["unreachable", "offline", "answers"],
 )
-def test_what_cannot_be_had_is_named_without_retries(endpoint, variables, reason, hub, tmp_path):
-    run = run_with(tmp_path, endpoint.format(hub=hub), **variables)
-    assert run.returncode == 1
-    message = run.stderr.splitlines()[-1]
-    assert message.startswith("ValueError: there is no folder tiny/gpt2 here, and the hub sent no model")
-    assert reason in message
-    assert "Retrying" not in run.stderr
+def test_what_cannot_be_had_is_named_without_retries(endpoint, offline, reason, hub, monkeypatch):
+    use(endpoint.format(hub=hub), monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("time.sleep", lambda _: pytest.fail("the request is tried again"))
+    there_is_none = "^there is no folder tiny/gpt2 here, and the hub sent no model of that name"
+    with pytest.raises(ValueError, match=f"{there_is_none}.*{reason}"):
+        load_hf("tiny/gpt2")
 
 
 def test_a_repository_without_a_model_is_named(hub, tmp_path):
     (tmp_path / "model" / "config.json").unlink()
-    assert "tiny/gpt2 on the hub has no config.json" in run_with(tmp_path, hub).stderr
+    with pytest.raises(ValueError, match=r"tiny/gpt2 on the hub has no config\.json"):
+        load_hf("tiny/gpt2")
 
 
 def test_a_missing_extra_is_named(monkeypatch):

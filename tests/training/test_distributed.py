@@ -29,13 +29,13 @@ from llmguide.training.distributed import (
 from llmguide.training.train import train
 
 CONFIG = TrainConfig(
-    n_steps=6,
+    n_steps=4,
     context_length=T,
     batch_size=4,
     gradient_accumulation_steps=2,
     lr=0.01,
     max_grad_norm=0.5,
-    checkpoint_every=3,
+    checkpoint_every=2,
     eval_every=2,
 )
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def run(folder, size, port, changes):
                           MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         init_process_group()
         torch.manual_seed(rank)  # other weights in every process but the first
-        model = new_model()
+        model = new_model(n_layers=1)
         if rank:
             torch.nn.init.zeros_(model.tokens.weight)
         result = train(model, Masked(), replace(CONFIG, **changes), validation=some_text(44), folder=folder)
@@ -121,7 +121,7 @@ def other_runs(runs) -> Path:
 
 @cache
 def in_one_process(folder: Path | None = None, **changes) -> dict:
-    model = new_model()
+    model = new_model(n_layers=1)
     config = replace(CONFIG, **changes)
     result = train(model, Masked(), config, validation=some_text(44), folder=folder)
     losses = [[r.loss, r.grad_norm, r.val_loss or 0.0] for r in result.history]
@@ -144,7 +144,7 @@ def result_of(runs: Path, case: str) -> dict:
 @pytest.mark.parametrize("case", ["ddp-2", "fsdp-2"])
 def test_several_processes_train_as_one(runs, case):
     assert_same(result_of(runs, case), in_one_process())
-    assert [path.name[:13] for path in checkpoints(runs / case)] == ["step-00000006", "step-00000003"]
+    assert [path.name[:13] for path in checkpoints(runs / case)] == ["step-00000004", "step-00000002"]
     assert all(path.is_dir() == case.startswith("fsdp") for path in checkpoints(runs / case))
 
 

@@ -1,6 +1,8 @@
 """A program that uses the public names alone runs, and passes two strict type checkers."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,30 +40,31 @@ bits_per_byte(torch.nn.Linear(2, 2), 5, ["text"], bos_id=0)
 """
 
 
-def check(checker: str, path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", *CHECKERS[checker], str(path if checker == "mypy" else path.parent)]
+@pytest.fixture(scope="module", params=CHECKERS)
+def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a checker tells of the right program and of the wrong calls."""
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "wrong.py").write_text(WRONG, encoding="utf-8")
+    shutil.copy(HERE / "outside.py", folder)
+    config = (HERE / "pyrightconfig.json").read_text(encoding="utf-8").replace("../../src", str(ROOT / "src"))
+    config = config.replace('"outside.py"', '"outside.py", "wrong.py"')
+    (folder / "pyrightconfig.json").write_text(config, encoding="utf-8")
+    paths = [folder / "outside.py", folder / "wrong.py"] if request.param == "mypy" else [folder]
+    command = [sys.executable, "-m", *CHECKERS[request.param], *map(str, paths)]
     environment = os.environ | {"MYPYPATH": str(ROOT / "src")}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return result.stdout + result.stderr
 
 
 def test_it_runs() -> None:
     outside.main()
 
 
-@pytest.mark.parametrize("checker", CHECKERS)
-def test_it_passes_a_strict_type_checker(checker: str) -> None:
-    result = check(checker, HERE / "outside.py")
-    assert result.returncode == 0, result.stdout + result.stderr
+def test_it_passes_a_strict_type_checker(told: str) -> None:
+    assert set(re.findall(r"(\w+\.pyi?):\d", told)) == {"wrong.py"}, told
 
 
-@pytest.mark.parametrize("checker", CHECKERS)
-def test_wrong_calls_are_told(checker: str, tmp_path: Path) -> None:
-    path = tmp_path / "outside.py"
-    path.write_text(WRONG, encoding="utf-8")
-    config = (HERE / "pyrightconfig.json").read_text(encoding="utf-8").replace("../../src", str(ROOT / "src"))
-    (tmp_path / "pyrightconfig.json").write_text(config, encoding="utf-8")
-    told = check(checker, path).stdout
-    unnoticed = [
-        line for n, line in enumerate(WRONG.splitlines(), 1) if n > 3 and f"outside.py:{n}:" not in told
-    ]
+def test_wrong_calls_are_told(told: str) -> None:
+    lines = enumerate(WRONG.splitlines(), 1)
+    unnoticed = [line for n, line in lines if n > 3 and f"wrong.py:{n}:" not in told]
     assert not unnoticed, told

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="fork")
 ROOT = Path(__file__).parents[3]
 PROMPTS = [[1, 2, 3], [4], [2, 2], [3, 1], [5], [6, 4, 2, 1], [1]]
 COMMON: dict[str, Any] = {
-    "n_steps": 4, "batch_size": 6, "max_new_tokens": 5, "eos_id": 0, "lr": 3e-3, "n_epochs": 2,
-    "n_minibatches": 4, "checkpoint_every": 2,
+    "n_steps": 2, "batch_size": 6, "max_new_tokens": 5, "eos_id": 0, "lr": 3e-3, "n_epochs": 2,
+    "n_minibatches": 4, "checkpoint_every": 1,
 }  # fmt: skip
 
 
