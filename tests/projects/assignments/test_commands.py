@@ -25,11 +25,13 @@ from llmguide.projects.assignments import (
     assignment_of,
     character_model,
     fine_tuning,
+    rlhf,
     small_lm,
 )
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.learner_model import Decoding, Model, open_model
 from llmguide.projects.reward_model.model import score
+from llmguide.projects.rlhf.data import Plan
 from llmguide.projects.rlhf.evaluation import N_PROMPTS
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
@@ -305,7 +307,13 @@ def test_errors_name_the_place_and_the_remedy(tmp_path, capsys):
     assert f"give {folder / 'adapter.py'}" in fails(capsys, "check", "instruction-tuning", folder)
 
 
-def test_a_log_shows_the_number_of_answers(tmp_path, capsys):
+@pytest.fixture
+def few_pairs(monkeypatch):
+    """Fits the bag of words to few comparisons."""
+    monkeypatch.setattr(rlhf, "Plan", lambda: Plan(n_pairs=200))
+
+
+def test_a_log_shows_the_number_of_answers(few_pairs, tmp_path, capsys):
     (tmp_path / "policy.py").write_text(
         "def generate(prompt):\n    return ' x y'\n\ndef logprob(*texts):\n    return -9.0 * len(texts[1])\n"
     )
@@ -463,7 +471,7 @@ def test_a_folder_has_to_define_what_a_model_alone_may_lack(tmp_path, monkeypatc
     assert "fewer criteria are checked" in capsys.readouterr().out
 
 
-def test_a_terminal_shows_how_many_answers_a_model_has_given(tmp_path, monkeypatch, capsys):
+def test_a_terminal_shows_how_many_answers_a_model_has_given(few_pairs, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     (tmp_path / "policy.py").write_text(
         "def generate(prompt):\n    return ' x y'\n\n"

@@ -37,7 +37,7 @@ PROBLEMS = [
         f"    return x + {i}\n",
         f"def check(candidate):\n    assert candidate(10) == {10 + i}\n    assert candidate(2) == {2 + i}\n",
     )
-    for i in range(2, 9)
+    for i in (2, 3, 5)  # the last is held out
 ]
 
 

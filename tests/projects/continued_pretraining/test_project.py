@@ -17,7 +17,8 @@ from llmguide.projects.run import Run, plan_of
 from llmguide.runs.folder import load_run, save_run
 
 SIZES = ["--vocab-size", "300", "--n-layers", "2", "--d-model", "32", "--n-heads", "2"]
-STEPS = ["--context-length", "32", "--base-steps", "150", "--n-steps", "30", "--lr", "0.01"]
+STEPS = ["--context-length", "32", "--batch-size", "16", "--gradient-accumulation-steps", "1"]
+STEPS += ["--base-steps", "80", "--n-steps", "20", "--lr", "0.01"]
 RATE = ["--continued-rate", "0.01"]
 
 
@@ -207,8 +208,8 @@ def test_a_base_of_transformers_is_continued_and_kept_in_its_form(finished, tmp_
     )
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
     args = ["--base", str(tmp_path / "base"), "--general", plan.general, "--domain", plan.domain, *RATE]
-    small = ["--context-length", "32", "--n-steps", "4", "--output", str(tmp_path / "run")]
-    assert main(["project", "continued-pretraining", *args, *small]) == 0
+    steps = ["--context-length", "32", "--n-steps", "4", "--output", str(tmp_path / "run")]
+    assert main(["project", "continued-pretraining", *args, *SIZES, *steps]) == 0
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "models" / "domain")
     ours, borrowed = open_pretrained(tmp_path / "run" / "models" / "domain")
     ids = borrowed.encode("the people of ï½")

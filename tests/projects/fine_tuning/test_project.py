@@ -43,11 +43,11 @@ STEPS = [
     "--n-train",
     "100",
     "--n-steps",
-    "120",
+    "80",
     "--patience",
-    "6",
+    "4",
     "--batch-size",
-    "32",
+    "16",
 ]
 RATES = ["--full-rate", "0.005", "--lora-rate", "0.01", "--ranks", "2", "4"]
 
@@ -57,7 +57,7 @@ def short_tests():
     """Fewer evaluations of fewer examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fine_tuning, "N_VALIDATION", 30)
-        patch.setattr(fine_tuning, "EVALUATIONS", 12)
+        patch.setattr(fine_tuning, "EVALUATIONS", 8)
         patch.setattr(fine_tuning, "FEW", 4)
         yield
 
@@ -69,7 +69,7 @@ def write_base(folder, texts):
     shape = small_decoder(290, 56, n_layers=1, d_model=32, n_heads=2)
     model = build(replace(shape, tie_embeddings=False))
     ids = torch.tensor([i for text in texts for i in (*tokenizer.encode(text), 0)])
-    config = TrainConfig(n_steps=200, context_length=56, lr=0.02, optimizer="muon")
+    config = TrainConfig(n_steps=100, context_length=56, lr=0.02, optimizer="muon")
     train(model, Windows(ids, 56), config)
     save_run(folder, model, tokenizer)
 
@@ -151,7 +151,7 @@ def test_checkpoints_of_a_finished_training_are_gone(finished):
 
 def test_a_few_examples_are_trained_on_to_the_end_whatever_the_patience(finished):
     curve = json.loads((finished / "record.json").read_text())["curves"]["few"]
-    assert curve["step"][-1] == curve["val_step"][-1] == 60
+    assert curve["step"][-1] == curve["val_step"][-1] == 40
     assert curve["loss"][-1] < curve["val_loss"][-1]
 
 

@@ -103,7 +103,9 @@ def order_of(search, question):
     return [hit.chunk.text for hit in search(question, N_PASSAGES)]
 
 
-def test_users_votes_train_it_and_those_on_test_questions_are_left_out(world, learned, tmp_path, results):
+def test_users_votes_train_it_and_those_on_test_questions_are_left_out(
+    world, learned, tmp_path, results, capsys
+):
     questions = [question for question in load_questions(world[0]) if question.quote]
     search, _ = open_search(learned)
     with closing(search.index):
@@ -112,6 +114,9 @@ def test_users_votes_train_it_and_those_on_test_questions_are_left_out(world, le
         rankings = {question: best_passages(pool, [0] * len(pool)) for question, pool in pools.items()}
         votes = simulate_votes(pools, rankings, seed=0)
     url = f"sqlite:///{tmp_path / 'app.sqlite'}"
+    command = [*world[1], "--feedback", url, "--output", str(tmp_path / "run")]
+    assert main(command) == 1
+    assert "collect likes and dislikes" in capsys.readouterr().err
     store = Store(url, "retrieval-chatbot")
     document = store.add_document("talk", "")
     misleading = [
@@ -126,16 +131,10 @@ def test_users_votes_train_it_and_those_on_test_questions_are_left_out(world, le
     store.rate(withdrawn, 0, "")
     store.close()
     assert read_votes(url, "retrieval-chatbot") == [*votes, *misleading]
-    assert main([*world[1], "--feedback", url, "--output", str(tmp_path / "run")]) == 0
+    assert main(command) == 0
     found = results(tmp_path / "run")["feedback"]
     assert found["n_votes"] == len(votes)
     assert found["scores"]["right over before"]["low"] > 0
-
-
-def test_without_votes_the_command_says_so(world, tmp_path, capsys):
-    url = f"sqlite:///{tmp_path / 'none.sqlite'}"
-    assert main([*world[1], "--feedback", url, "--output", str(tmp_path / "run")]) == 1
-    assert "collect likes and dislikes" in capsys.readouterr().err
 
 
 def test_a_tenth_of_the_simulated_votes_is_wrong(learned, world):

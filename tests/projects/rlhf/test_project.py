@@ -2,6 +2,7 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,8 +53,8 @@ def finished(tmp_path_factory):
         rows.append({"prompt": f"Q{i}?", **both})
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     args = ["project", "rlhf", "--data", str(folder / "pairs.jsonl"), *SIZES, "--seed", str(SEED)]
-    args += ["--context-length", "32", "--max-new-tokens", "10", "--batch-size", "8", "--sft-steps", "300"]
-    args += ["--reward-rate", "0.006", "--ppo-steps", "40", "--n-answers", "64", "--ppo-rate", "0.001"]
+    args += ["--context-length", "32", "--max-new-tokens", "10", "--batch-size", "8", "--sft-steps", "150"]
+    args += ["--reward-rate", "0.006", "--ppo-steps", "30", "--n-answers", "32", "--ppo-rate", "0.001"]
     assert main([*args, "--kl-coefs", "1.2", "5", "--output", str(folder / "whole")]) == 0
     return folder / "whole"
 
@@ -89,7 +90,7 @@ def test_a_policy_that_always_says_the_same_fails(finished, tmp_path, text, fail
     examples = [
         completion(prompt_ids(tokenizer, prompt, plan), said) for prompt, _ in splits(plan, 0).demonstrations
     ]
-    config = TrainConfig(n_steps=100, context_length=plan.context_length, batch_size=8, lr=0.003)
+    config = TrainConfig(n_steps=60, context_length=plan.context_length, batch_size=8, lr=0.003)
     train(policy, Conversations(examples), config, loss=batch_loss)
     save_run(copy / "ppo-1.2", policy, tokenizer)
     passed = {criterion.measure: criterion.passed for criterion in rlhf.check(copy)}
@@ -113,7 +114,9 @@ def test_a_base_is_the_start_of_policy_and_reward_models(finished, tmp_path, res
     sft, tokenizer = load_run(finished / "sft")
     torch.manual_seed(SEED)
     save_run(tmp_path / "base", build(replace(sft.config, n_layers=4)), tokenizer)
-    args = ["project", "rlhf", "--data", plan_of(Plan, finished).data, "--base", str(tmp_path / "base")]
+    pairs = Path(plan_of(Plan, finished).data).read_text().splitlines()[:100]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(pairs))
+    args = ["project", "rlhf", "--data", str(tmp_path / "pairs.jsonl"), "--base", str(tmp_path / "base")]
     args += ["--n-blocks", "2", "--lora-rank", "2", "--sft-steps", "3", "--reward-steps", "3"]
     args += ["--context-length", "32", "--max-new-tokens", "10", "--ppo-steps", "2", "--n-answers", "4"]
     assert main([*args, "--kl-coefs", "1", "--output", str(tmp_path / "run")]) == 0

@@ -121,6 +121,7 @@ def _definitions() -> Iterator[tuple[str, Node]]:
         with suppress(SyntaxError):  # test files with deliberate syntax errors
             for node in ast.parse(source).body:
                 if isinstance(node, _NODES) and not node.name.startswith("_"):
+                    del node.body[1:]  # all but a docstring: many trees make garbage collection slow
                     yield _package(path), node
 
 

@@ -142,12 +142,12 @@ def _fine_tune(run: Run, condition: Condition) -> dict[str, Any]:
 def _costs(run: Run) -> dict[str, Any]:
     """Measure an optimizer step of each method, and the bits per weight of the quantized base."""
     costs: dict[str, Any] = {}
+    data = _conversations(open_base(run.plan), run.plan, 2.0, seed=0)
+    batch = to_device(data.batch(0, run.plan.batch_size), run.device)
     for condition in (CHECKED, Condition("LoRA", 2.0), Condition("all weights", 2.0)):
         chat = open_base(run.plan)
         prepare(chat.model, condition, run.plan.rank)
         model: Any = chat.model.to(run.device).train()
-        data = _conversations(chat, run.plan, 2.0, seed=0)
-        batch = to_device(data.batch(0, run.plan.batch_size), run.device)
         costs[condition.method] = step_cost(model, batch)._asdict()
         layers = [m for m in model.modules() if isinstance(m, QuantizedLinear)]
         if layers:
