@@ -29,8 +29,8 @@ quick: style ## check style, types, spelling and the text of the pages, in a min
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/pages/test_facts.py tests/docs/test_glossary.py tests/docs/test_bibliography.py
 
 test: browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
-	$(MAKE) --jobs=2 style generated
-	$(MAKE) --assume-old=generated site
+	$(MAKE) proved
+	$(MAKE) --jobs=2 built style  # building takes one processor, and longer
 	$(if $(ALL),rm -rf .cache/tests)
 	pytest --quiet --durations=10 --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
 	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # make site has run those of parity
@@ -52,6 +52,10 @@ steady-%: generated
 	  status=$$?; echo "$@: $$(tail -n 1 .cache/$@.txt)"; exit $$status
 
 site: proved ## run every page, build the site in site/, and check it
+	$(MAKE) built
+
+.PHONY: built
+built:
 	SITE_DIR=.cache/site mkdocs build --strict
 	python -m site_tools.built.cards .cache/site
 	python -m site_tools.checks.check_site .cache/site
