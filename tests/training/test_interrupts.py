@@ -56,12 +56,12 @@ def test_a_trainer_of_policies_saves_too(tmp_path, caplog):
         return reward(rollouts)
 
     stopped.reward = signaling
-    stopped.config = replace(stopped.config, n_steps=4)
+    stopped.config = replace(stopped.config, n_steps=4, checkpoint_every=4)
     with pytest.raises(SystemExit):
         stopped.train(PROMPTS, folder=tmp_path)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [2]
     again = learner("grpo")
-    again.config = replace(again.config, n_steps=4)
+    again.config = stopped.config
     with caplog.at_level("INFO", logger="llmguide.training.train"):
         assert len(again.train(PROMPTS, folder=tmp_path)) == 4
     assert "resumed after step 2 of 4" in caplog.messages

@@ -143,8 +143,11 @@ def bootstrap_interval(
         raise ValueError(f"{len(values)} values and n_resamples={n_resamples}: both must be at least 1")
     _require_confidence(confidence)
     data, generator = np.asarray(values, dtype=float), np.random.default_rng(seed)
-    # one sample at a time: all at once would hold n_resamples x len(values) numbers
-    means = [generator.choice(data, len(data)).mean() for _ in range(n_resamples)]
+    n_at_once = max(1, 100_000 // len(data))  # all at once could fill the memory
+    means: list[float] = []
+    while len(means) < n_resamples:
+        n = min(n_at_once, n_resamples - len(means))
+        means.extend(data[generator.integers(0, len(data), (n, len(data)))].mean(axis=1))
     low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(data.mean()), float(low), float(high))
 

@@ -71,11 +71,11 @@ def finished(tmp_path_factory):
     base = build(replace(shape, tie_embeddings=False))
     start, end = (tokenizer.special_tokens[name] for name in (START, END))
     ids = torch.tensor([i for text in texts for i in (start, *tokenizer.encode(text), end)])
-    train(base, Windows(ids, 48), TrainConfig(n_steps=150, context_length=48, lr=0.02, optimizer="muon"))
+    train(base, Windows(ids, 48), TrainConfig(n_steps=300, context_length=48, lr=0.02, optimizer="muon"))
     save_run(folder / "base", base, tokenizer)
     args = ["--data", str(folder / "rows.jsonl"), "--base", str(folder / "base"), "--held-out", "echo"]
     args += ["--seed", str(SEED)]
-    steps = ["--context-length", "48", "--n-steps", "40", "--adapter-rate", "0.01", "--full-rate", "0.005"]
+    steps = ["--context-length", "48", "--n-steps", "60", "--adapter-rate", "0.01", "--full-rate", "0.005"]
     command = ["project", "instruction-tuning", *args, *steps, "--output", str(folder / "whole")]
     assert main(command) == 0
     return folder / "whole"
@@ -120,8 +120,8 @@ def test_the_mixture_is_what_was_trained_on(finished, results):
     found = results(finished)
     sizes = found["sizes"]
     even, proportional = (found["mixtures"][Condition("QLoRA", t).name] for t in (inf, 1.0))
-    assert even["say"] == even["repeat"] == 40 * 8 / 2
-    share = proportional["say"] / (40 * 8)
+    assert even["say"] == even["repeat"] == 60 * 8 / 2
+    share = proportional["say"] / (60 * 8)
     assert share == pytest.approx(sizes["say"] / (sizes["say"] + sizes["repeat"]), abs=0.001)
     assert "echo" not in sizes
 
@@ -137,7 +137,7 @@ class Kill:
     """A logger that ends everything at a step."""
 
     def log(self, step, _):
-        if step == 28:
+        if step == 42:
             raise KeyboardInterrupt
 
     def text(self, *_):
@@ -156,7 +156,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
         patch.setattr(training, "loggers", lambda _: Kill())
         with pytest.raises(KeyboardInterrupt):
             again()
-    assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [20]
+    assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [30]
     again()
     assert results(finished)["tests"] == results(copy)["tests"]
     assert results(finished)["sampling"] == results(copy)["sampling"]
