@@ -1,5 +1,6 @@
 """Check the jaxtyping annotations of the package in every test; what is drawn is the same each time."""
 
+import gc
 import random
 
 import jaxtyping
@@ -27,6 +28,12 @@ for devices in (torch.cuda, torch.xpu, torch.mtia):
 
 jaxtyping.jaxtyped = typecheck.jaxtyped
 jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter__()
+
+
+def pytest_collection_finish():
+    """Exempt what the imports have made from garbage collection, which would look through it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

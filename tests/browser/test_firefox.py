@@ -99,9 +99,8 @@ def test_an_error_shows_the_readers_lines(tab: Firefox) -> None:
         assert shown.rstrip().endswith("ZeroDivisionError: division by zero")
 
 
-@pytest.mark.parametrize(
-    "headers", [{}, pytest.param(ISOLATED, marks=pytest.mark.nightly)], ids=["any host", "isolated"]
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("headers", [{}, ISOLATED], ids=["any host", "isolated"])
 def test_stop_ends_an_endless_loop_and_keeps_the_names(tab: Firefox, headers: dict[str, str]) -> None:
     with serving(headers=headers) as host:
         open_page(tab, host, PLAIN)

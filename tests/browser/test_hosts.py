@@ -53,6 +53,7 @@ def test_python_runs_offline_once_it_is_loaded(browser: Browser) -> None:
         assert not problems
 
 
+@pytest.mark.nightly
 def test_where_python_cannot_be_had_the_stored_output_stays(reader: Reader) -> None:
     page, _ = reader.open(PLAIN)
     box = plain_cell(page)

@@ -189,6 +189,7 @@ class _Model(http.server.BaseHTTPRequestHandler):
         pass
 
 
+@pytest.mark.nightly
 def test_a_model_behind_a_url_reads_the_passages_and_what_it_makes_up_is_marked(
     browser: Browser, run: Path, tmp_path: Path
 ) -> None:

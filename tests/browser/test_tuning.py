@@ -91,6 +91,7 @@ Cache.prototype.put = async function (...entry) {
 }"""
 
 
+@pytest.mark.nightly
 def test_files_of_a_run_are_downloaded_and_a_full_browser_says_so(browser: Browser, tmp_path: Path) -> None:
     with serving() as host, window(browser, PHONE) as context:
         place_cell(host, 3)

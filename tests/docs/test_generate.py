@@ -17,6 +17,7 @@ def times() -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in paths}
 
 
+@pytest.mark.nightly
 def test_a_second_run_writes_nothing() -> None:  # or `mkdocs serve` would build for ever
     before = times()
     generate.main()

@@ -63,6 +63,7 @@ def agree(path, theirs, ours):
     return ours == pytest.approx(theirs, rel=tolerance, abs=tolerance)
 
 
+@pytest.mark.nightly
 def test_training_runs_give_the_same_numbers(both):
     """Integers, the tokens, exactly; the rest to 1e-5, or to 5e-4 with Muon, which rounds to bfloat16."""
     theirs, ours = (dict(leaves(runs)) for runs in both)

@@ -40,7 +40,7 @@ bits_per_byte(torch.nn.Linear(2, 2), 5, ["text"], bos_id=0)
 """
 
 
-@pytest.fixture(scope="module", params=CHECKERS)
+@pytest.fixture(scope="module", params=["mypy", pytest.param("pyright", marks=pytest.mark.nightly)])
 def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """What a checker tells of the right program and of the wrong calls."""
     folder = tmp_path_factory.mktemp("outside")
