@@ -101,7 +101,7 @@ print(sample())
 # %%
 from llmguide.training.optimizers import make_optimizer
 
-n_steps, lr = 200, 1e-2
+n_steps, lr = 160, 1e-2
 optimizer = make_optimizer(model, lr, rule="muon")
 bits, samples = [], {0: sample()}
 for step in range(1, n_steps + 1):
@@ -133,7 +133,7 @@ plt.show()
 # %% [markdown]
 # ## Samples become words
 #
-# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps, the most frequent characters of English have become frequent in the sample, too. After 100 steps, some short words are right. At the end, many of the words exist, but the text makes no sense. Coherent text would take a much larger model and much more training.
+# All samples use the same prompt and the same random numbers, so they differ only because the weights differ. After 20 steps, the most frequent characters of English have become frequent in the sample, too. After 100 steps, some short words are right. At the end, about half of the words exist, but the text makes no sense. Coherent text would take a much larger model and much more training.
 
 # %% tags=["sampled"]
 from textwrap import fill
@@ -177,7 +177,7 @@ axes.legend()
 plt.show()
 
 # %% [markdown]
-# **So far, counting wins.** The network beats the n-gram models up to n = 3. It loses to those with a larger n, even if they are fitted on no more text than the network has read. Counting needs only one pass over the text, while gradient descent needs many small steps. In the [project](../character-model.md#results), the network has twice as many layers and reads ten times as much text. There it beats the 5-gram model that is fitted on all the text, but not the 7-gram model.
+# **So far, counting wins.** The network beats the n-gram models up to n = 3. It loses to those with a larger n, even if they are fitted on no more text than the network has read. Counting needs only one pass over the text, while gradient descent needs many small steps. In the [project](../character-model.md#results), the network has twice as many layers and reads twelve times as much text. There it beats the 5-gram model that is fitted on all the text, but not the 7-gram model.
 #
 # ## Change something and run it again
 #

@@ -66,7 +66,7 @@ print(prompt_of("count_vowels(text)"))
 # %% [markdown]
 # ## Sample completions
 #
-# The model comes with weights in 4 bits. We write them out in float32, which takes more memory but makes sampling faster. Then we sample six completions of each prompt and cut each at the end of its line.
+# The model comes with weights in 4 bits. We write them out in float32, which takes more memory but makes sampling faster. Then we sample six completions of each prompt, stop when each has a line break or 14 tokens, and cut each at the end of its line.
 
 # %%
 import torch
@@ -77,13 +77,14 @@ from llmguide.runs.resolve import open_model
 
 model, tokenizer = open_model("smollm2-135m-instruct-q4")
 dequantize_q4(model)
+(line_break,) = tokenizer.encode("\n")
 n_samples, temperature = 6, 0.7
 
 
 def complete(signature):
     prompt = torch.tensor([tokenizer.encode(prompt_of(signature))] * n_samples)
     generator = torch.Generator().manual_seed(0)
-    ids = generate(model, prompt, 14, temperature=temperature, generator=generator)
+    ids = generate(model, prompt, 14, temperature=temperature, eos_id=line_break, generator=generator)
     return [tokenizer.decode(row[prompt.shape[1] :]).split("\n")[0] for row in ids.tolist()]
 
 

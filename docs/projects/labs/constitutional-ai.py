@@ -61,9 +61,10 @@ def is_harm(questions):
 # %% [markdown]
 # ## Ask the critic for a letter
 #
-# The usual prompt shows both responses and asks for (A) or (B). We don't sample a response. We compare the logits of the two letters, which gives the preference in one forward pass. We ask about six questions, each with the responses in both orders, because language models often prefer a position.
+# The usual prompt shows both responses and asks for (A) or (B). We don't sample a response. We compare the logits of the two letters, which gives the preference in one forward pass. All prompts begin with the principle, so we run this common prefix once and share its key/value cache. We ask about six questions, each with the responses in both orders, because language models often prefer a position.
 
 # %%
+from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.q4 import dequantize_q4
 from llmguide.runs.resolve import open_model
 
@@ -75,10 +76,16 @@ dequantize_q4(critic)
 def margins(prompts, word, other):
     """How much larger the logit of one word is than that of another, after each prompt."""
     ids = [critic_tokenizer.encode(prompt, allowed_special="all") for prompt in prompts]
-    longest = max(map(len, ids))
-    padded = torch.tensor([[0] * (longest - len(row)) + row for row in ids])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
-    logits = critic.unembed(critic.hidden(padded, attention_mask=mask)[:, -1])
+    n_common = next(i for i, tokens in enumerate(zip(*ids, strict=False)) if len(set(tokens)) > 1)
+    cache = KVCache(critic.config.n_layers)
+    if n_common:
+        critic.hidden(torch.tensor([ids[0][:n_common]]), cache=cache)
+        cache.reorder(torch.zeros(len(ids), dtype=torch.long))  # one copy for each prompt
+    rest = [row[n_common:] for row in ids]
+    longest = max(map(len, rest))
+    padded = torch.tensor([[0] * (longest - len(row)) + row for row in rest])
+    mask = torch.tensor([[1] * n_common + [0] * (longest - len(row)) + [1] * len(row) for row in rest])
+    logits = critic.unembed(critic.hidden(padded, attention_mask=mask, cache=cache)[:, -1])
     (i,), (j,) = critic_tokenizer.encode(word), critic_tokenizer.encode(other)
     return logits[:, i] - logits[:, j]
 
@@ -211,18 +218,20 @@ import torch.nn.functional as F
 
 from llmguide.evaluation.metrics import wilson_interval
 
+n = len(train)
+ids, mask = batch_of([(q, refusing(q)) for q in train] + [(q, helping(q)) for q in train])
+with torch.no_grad():
+    reference = response_logprobs(policy, ids, mask)
+
 
 def dpo(prefers_refusal, beta=0.3, n_steps=50):
     model, rng = deepcopy(policy), random.Random(0)
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4)
     for _ in range(n_steps):
-        numbers = rng.sample(range(len(train)), 12)
-        wins = [(train[i], (refusing if prefers_refusal[i] else helping)(train[i])) for i in numbers]
-        losses = [(train[i], (helping if prefers_refusal[i] else refusing)(train[i])) for i in numbers]
-        ids, mask = batch_of(wins + losses)
-        with torch.no_grad():
-            reference = response_logprobs(policy, ids, mask)
-        chosen, rejected = (response_logprobs(model, ids, mask) - reference).chunk(2)
+        sampled = torch.tensor(rng.sample(range(n), 12))
+        helps = ~prefers_refusal[sampled] * n  # a helping response is n rows after the refusal
+        rows = torch.cat([sampled + helps, sampled + n - helps])
+        chosen, rejected = (response_logprobs(model, ids[rows], mask[rows]) - reference[rows]).chunk(2)
         loss = -F.logsigmoid(beta * (chosen - rejected)).mean()
         optimizer.zero_grad()
         loss.backward()

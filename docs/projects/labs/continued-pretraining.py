@@ -70,11 +70,11 @@ def bits(model, name):
     return next_token_loss(model, rows).item() / log(2)
 
 
-def train_on(model, n_steps, lr, batch, every=10):
+def train_on(model, n_steps, lr, batch, measure=lambda: None):
     optimizer, history = make_optimizer(model, lr, rule="muon"), []
-    for step in range(n_steps + 1):
-        if step % every == 0:
-            history.append({name: bits(model, name) for name in held_out})
+    for step in range(n_steps):
+        if step % 10 == 0:
+            history.append(measure())
         warmup = min(1, (step + 1) / (0.1 * n_steps))
         for group in optimizer.param_groups:
             group["lr"] = lr * warmup * (1 - step / n_steps)
@@ -82,7 +82,7 @@ def train_on(model, n_steps, lr, batch, every=10):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    return history
+    return [*history, measure()]
 
 
 def new_model():
@@ -91,9 +91,9 @@ def new_model():
 
 
 base = new_model()
-history = train_on(base, 200, 5e-3, lambda: windows(train["speeches"], batch_size), every=100)
+train_on(base, 200, 5e-3, lambda: windows(train["speeches"], batch_size))
 print(f"{sum(p.numel() for p in base.parameters()):,} parameters")
-print({name: f"≈{value:.1f} bits per byte" for name, value in history[-1].items()})
+print({name: f"≈{bits(base, name):.1f} bits per byte" for name in held_out})
 
 # %% [markdown]
 # A uniform guess needs 8 bits per byte. The base has learned a lot about speeches, and a little about code: it knows the English words in names and comments, but not the indentation and the signs.
@@ -112,25 +112,27 @@ def mixture(replay):
     return torch.cat([new, windows(train["speeches"], n_old)])
 
 
-runs, models = {}, {}
+models, curves = {"base": base}, {}
 for replay in (0, 0.25, 0.5):
-    model = models[replay] = deepcopy(base)
+    name = f"{replay:.0%} replay"
+    model = models[name] = deepcopy(base)
     torch.manual_seed(1)
-    runs[f"{replay:.0%} replay"] = train_on(model, 60, 2e-3, lambda replay=replay: mixture(replay))
+    curves[name] = train_on(
+        model, 60, 2e-3, lambda replay=replay: mixture(replay), lambda model=model: bits(model, "speeches")
+    )
 
-runs["from scratch"] = train_on(new_model(), 60, 5e-3, lambda: mixture(0))
-final = {name: run[-1] for name, run in {"base": history, **runs}.items()}
+models["from scratch"] = new_model()
+train_on(models["from scratch"], 60, 5e-3, lambda: mixture(0))
 print("bits per byte    code   speeches")
-for name, value in final.items():
-    print(f"{name:15} ≈{value['code']:.2f}  ≈{value['speeches']:.2f}")
+for name, model in models.items():
+    print(f"{name:15} ≈{bits(model, 'code'):.2f}  ≈{bits(model, 'speeches'):.2f}")
 
 # %% alt="Bits per byte of held-out speeches against steps, for 0, 25 and 50 percent replay. All start at the same value, rise steeply during the first twenty steps, and fall again more slowly. Without replay, the line ends far above its start; with 50 percent replay, close to it."
 import matplotlib.pyplot as plt
 
 fig, axes = plt.subplots()
-for name, run in runs.items():
-    if "replay" in name:
-        axes.plot(range(0, 61, 10), [values["speeches"] for values in run], "o-", label=name)
+for name, curve in curves.items():
+    axes.plot(range(0, 61, 10), curve, "o-", label=name)
 axes.set(xlabel="step", ylabel="bits per byte of speeches", ylim=(2.5, 4.5))
 axes.legend(loc="upper right")
 plt.show()

@@ -10,7 +10,7 @@
 # %% [markdown]
 # # Lab: does it follow the instruction?
 #
-# You train a model on *Which is larger, 12 or 30?* Then you ask *Which is smaller, 12 or 30?* Does it follow the new instruction, or does it answer the one it knows? In this lab you write four tasks in a chat format, mix them, and tune SmolLM2-135M-Instruct on 128 conversations. Then you test it on new items of these tasks, and on three tasks that it was not trained on.
+# You train a model on *Which is larger, 12 or 30?* Then you ask *Which is smaller, 12 or 30?* Does it follow the new instruction, or does it answer the one it knows? In this lab you write four tasks in a chat format, mix them, and tune SmolLM2-135M-Instruct on 96 conversations. Then you test it on new items of these tasks, and on three tasks that it was not trained on.
 #
 # The lab takes less than a minute on two CPU cores. The first run also downloads the model (93 MB) from a package registry. The [project](../instruction-tuning.md) has eleven tasks and four held-out ones.
 
@@ -158,7 +158,7 @@ print(f"exactly right before tuning: {sum(before.values()) / len(before):.0%}")
 # %% [markdown]
 # ## The mixture
 #
-# Say that we have 1,600 items of *larger*, 400 each of *first* and *last*, and 100 of *longer*. With proportional mixing, only 5 of our 128 conversations would be about *longer*. Temperature-scaled mixing samples each task in proportion to its size to the power of $1/T$. We use $T = 2$.
+# Say that we have 1,600 items of *larger*, 400 each of *first* and *last*, and 100 of *longer*. With proportional mixing, only 4 of our 96 conversations would be about *longer*. Temperature-scaled mixing samples each task in proportion to its size to the power of $1/T$. We use $T = 2$.
 
 # %%
 sizes = {"larger": 1600, "first": 400, "last": 400, "longer": 100}
@@ -173,13 +173,13 @@ for temperature in (1, 2, 100):
     print(f"T = {temperature}:", {task: f"{rate:.0%}" for task, rate in rates(temperature).items()})
 
 rng = random.Random(2)
-tasks = rng.choices(seen, weights=list(rates(2).values()), k=128)
+tasks = rng.choices(seen, weights=list(rates(2).values()), k=96)
 train = [item(task, rng) for task in tasks]
 
 # %% [markdown]
 # ## Tuning
 #
-# We train LoRA adapters in the upper half of the blocks and freeze everything else, for 16 steps of 8 conversations. The [lab on fine-tuning](fine-tuning.ipynb) shows what is inside an adapter.
+# We train LoRA adapters in the upper half of the blocks and freeze everything else, for 12 steps of 8 conversations. The [lab on fine-tuning](fine-tuning.ipynb) shows what is inside an adapter.
 
 # %%
 from llmguide import apply_lora
@@ -195,7 +195,7 @@ apply_lora(model, rank=8, alpha=16, targets=upper_half)
 adapters = [p for p in model.parameters() if p.requires_grad]
 print(f"{sum(p.numel() for p in adapters):,} trained parameters")
 
-n_steps, lr, losses = 16, 3e-3, []
+n_steps, lr, losses = 12, 3e-3, []
 optimizer = torch.optim.AdamW(adapters, weight_decay=0)
 for step in range(n_steps):
     optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
@@ -213,7 +213,7 @@ print(f"loss: ≈{losses[0]:.1f} at the first step, ≈{sum(losses[-4:]) / 4:.1f
 #
 # The replies now have the form of the training data. Are they right? The black marks show the baseline, which chooses one of the options at random.
 
-# %% alt="Horizontal bars, one for each task, of the fraction of replies that are right and of those that are the decoy. Of the seen tasks, larger and last are mostly right, first and longer about as often as by chance. Smaller is mostly answered with the decoy, and shorter half of the time; both are less often right than by chance. For second, most replies are neither."
+# %% alt="Horizontal bars, one for each task, of the fraction of replies that are right and of those that are the decoy. Of the seen tasks, larger and first are mostly right, last more often than by chance, and longer about as often as by chance. The held-out tasks are mostly answered with the decoy, and all three are less often right than by chance."
 import matplotlib.pyplot as plt
 
 right, decoys = fraction_of("answer"), fraction_of("decoy")
@@ -239,13 +239,13 @@ for question in ("Which is larger, 12 or 30?", "Which is smaller, 12 or 30?"):
     print(f"{question}\n    {respond(question)}")
 
 # %% [markdown]
-# **So far, the model has learned the form and the tasks, but not to follow instructions.** On the seen tasks it is better than chance on average. On the held-out tasks it is worse than chance, and about half of its replies are the decoy. With four tasks and 128 conversations, a model does not have to read *larger* in order to be right, because every question about two numbers had the same answer. Ten items per task are few, so do not read much into a single bar. Many more tasks, in which such words matter, are the usual remedy.
+# **So far, the model has learned the form and the tasks, but not to follow instructions.** On the seen tasks it is better than chance on average. On the held-out tasks it is worse than chance, and most of its replies are the decoy. With four tasks and 96 conversations, a model does not have to read *larger* in order to be right, because every question about two numbers had the same answer. Ten items per task are few, so do not read much into a single bar. Many more tasks, in which such words matter, are the usual remedy.
 #
 # ## Change something and run it again
 #
 # 1. **Make the word matter.** Change `list(TASKS)[:4]` and `list(TASKS)[4:]` so that *smaller* is trained on, too, and add it to `sizes`. Does *shorter* get fewer decoys?
 # 2. **Change the mixture.** Use `rates(1)` or `rates(100)` in the line that makes `tasks`. Which task gains, and which one loses?
-# 3. **Train longer.** Set `n_steps = 32` and `k=256`. Do the decoys become more frequent or less frequent?
+# 3. **Train longer.** Set `n_steps = 24` and `k=192`. Do the decoys become more frequent or less frequent?
 # 4. **Paraphrase.** After training, change the instruction of *larger* to *Name the larger number: {} or {}*, and run the cells that make `test` and the figure again. Does the model understand it?
 #
 # Next: `llmguide project instruction-tuning` tunes on eleven tasks with QLoRA, and [its page](../instruction-tuning.md) compares mixing ratios and full fine-tuning. `llmguide start instruction-tuning` lets you write the parts yourself.
