@@ -29,11 +29,11 @@ quick: style ## check style, types, spelling and the text of the pages, in a min
 	pytest --quiet --numprocesses auto -m 'not slow and not network' tests/docs/test_lint.py tests/docs/test_prose.py tests/pages/test_facts.py tests/docs/test_glossary.py tests/docs/test_bibliography.py
 
 test: browsers ## check everything, and test what has changed since its tests passed (ALL=1: test everything)
-	$(MAKE) proved
-	$(MAKE) --jobs=2 built style  # building takes one processor, and longer
+	$(MAKE) cells
+	$(MAKE) --jobs=2 built peers style  # building takes one processor
 	$(if $(ALL),rm -rf .cache/tests)
 	pytest --quiet --durations=10 --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder \
-	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # make site has run those of parity
+	  --keep .cache/tests -m 'not slow and not nightly and not parity'  # peers has run those
 
 nightly: .venv/ready browsers ## test what takes too long for make test
 	$(MAKE) site
@@ -51,7 +51,7 @@ steady-%: generated
 	  --dist loadfile tests/projects tests/training tests/post_training tests/cli > .cache/$@.txt; \
 	  status=$$?; echo "$@: $$(tail -n 1 .cache/$@.txt)"; exit $$status
 
-site: proved ## run every page, build the site in site/, and check it
+site: cells peers ## run every page and peer, build the site in site/, and check it
 	$(MAKE) built
 
 .PHONY: built
@@ -123,16 +123,12 @@ style: .venv/ready node_modules/ready
 generated: .venv/ready node_modules/ready
 	python -m site_tools.generate
 
-# Every cell in PyTorch and in the tab's runtime, and every peer.
-.PHONY: proved cells peers
-proved: generated
-	$(MAKE) --jobs=2 cells peers
-
-cells:
+.PHONY: cells peers
+cells: generated  # in PyTorch and in the tab's runtime
 	python -m site_tools.cells.run_pages
 	python -m site_tools.cells.check_in_tab
 
-peers:
+peers: .venv/ready
 	python -m site_tools.cells.parity
 
 # Each package by its hash (site_tools/lock.py), then torch, whose builds differ in it, and this one.

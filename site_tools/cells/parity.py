@@ -29,18 +29,15 @@ PAGE = DOCS / "parity.md"
 MARK = "pytest.mark.parity"
 
 
-def read(folder: Path = LEDGER) -> list[dict[str, Any]]:
-    """Every recorded comparison.
+def read() -> list[dict[str, Any]]:
+    """Every comparison of the last run of the tests.
 
     Raises:
-        ValueError: There is none.
+        ValueError: They have not run.
     """
-    rows = [
-        json.loads(line) for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines()
-    ]
-    if not rows:
-        raise ValueError(f"no comparison in {folder}; run python -m site_tools.cells.parity")
-    return rows
+    if not (joined := LEDGER / JOINED).is_file():
+        raise ValueError(f"no comparison in {LEDGER}; run python -m site_tools.cells.parity")
+    return [json.loads(line) for line in joined.read_text().splitlines()]
 
 
 def stored() -> list[dict[str, Any]]:
