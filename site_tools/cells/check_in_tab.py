@@ -17,6 +17,7 @@ page order:
 
 The tab runs the cells above the one that a reader pressed, and draws none of their figures. So does this:
 each figure is drawn and compared in a copy of the process, and the process itself goes on with a stand-in.
+The processes of the pages are copies of one that has imported the subset, numpy and matplotlib.
 
 A page is run again only when its code or outputs, what they import (imports.py), the subset or an installed
 version changes.
@@ -28,8 +29,11 @@ Examples::
 """
 
 import argparse
+import contextlib
 import difflib
+import gc
 import hashlib
+import io
 import json
 import os
 import re
@@ -37,7 +41,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+import traceback
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -53,10 +59,11 @@ from site_tools.fences import Fence
 from site_tools.slots import Slot, slots
 
 PROGRAMS = (Path(__file__), Path(tab_process.__file__))
+SHARED = ("torch", "matplotlib.figure", "matplotlib.backends.backend_svg")  # imported once for all pages
 fork = os.fork  # before the tab, which has none, is played
 
 
-# ---- the parent: one process for each page ----------------------------------------------------------------
+# ---- the parent: keeps what was measured -------------------------------------------------------------------
 
 
 def result_path(path: Path) -> Path:
@@ -65,15 +72,43 @@ def result_path(path: Path) -> Path:
 
 
 def measure(path: Path) -> list[dict[str, Any]]:
-    """Measure the cells of a page under docs/, unless nothing has changed since it was last measured."""
-    kept, key = result_path(path), key_of(path)
-    lines = [cell.first_code_line for cell in _cells(path)]
-    if kept.exists() and (known := json.loads(kept.read_text()))["key"] == key:
-        # Prose above a cell may have changed, and moved it.
-        return [cell | {"line": line} for cell, line in zip(known["cells"], lines, strict=True)]
-    measured = _measure(path) if lines else []
-    write(kept, json.dumps({"key": key, "cells": measured}, indent=1))
-    return measured
+    """Measure the cells of a page under docs/, unless nothing has changed since it was last measured.
+
+    Raises:
+        PageError: The page is no page, or ended its process.
+    """
+    if errors := refresh([path]):
+        raise PageError(errors[path])
+    return _kept(path)
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    known = json.loads(result_path(path).read_text())["cells"]
+    # Prose above a cell may have changed, and moved it.
+    return [cell | {"line": fence.first_code_line} for cell, fence in zip(known, _cells(path), strict=True)]
+
+
+def refresh(paths: Sequence[Path]) -> dict[Path, str]:
+    """Measure the pages of which something has changed since they were last measured; return their errors."""
+    errors: dict[Path, str] = {}
+    keys: dict[Path, str] = {}
+    for path in paths:
+        try:
+            key = key_of(path)
+        except (PageError, ValueError) as unreadable:
+            errors[path] = located(_name(path), unreadable)
+            continue
+        kept = result_path(path)
+        if not kept.exists() or json.loads(kept.read_text())["key"] != key:
+            keys[path] = key
+    for path in [path for path in keys if not _cells(path)]:
+        write(result_path(path), json.dumps({"key": keys.pop(path), "cells": []}, indent=1))
+    for path, cells, error in _measured(list(keys)):
+        if error:
+            errors[path] = f"{_name(path)}: the process that plays the tab ended with\n{error}"
+        else:
+            write(result_path(path), json.dumps({"key": keys[path], "cells": cells}, indent=1))
+    return errors
 
 
 def key_of(path: Path) -> str:
@@ -88,7 +123,10 @@ def _cells(path: Path) -> list[Fence]:
     return [slot.cell for slot in slots(path.read_text(encoding="utf-8"), _name(path)) if slot.cell]
 
 
-def _measure(path: Path) -> list[dict[str, Any]]:
+def _measured(paths: Sequence[Path]) -> Iterable[tuple[Path, list[dict[str, Any]], str]]:
+    """Run pages as the tab would: each page as soon as it has run, with its cells, or with its error."""
+    if not paths:
+        return
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(map(str, (RUNTIME, ROOT / "src", ROOT))),
         "OMP_NUM_THREADS": "1",
@@ -97,15 +135,22 @@ def _measure(path: Path) -> list[dict[str, Any]]:
         "XDG_CACHE_HOME": str(CACHE / "empty"),
         "MPLCONFIGDIR": str(CACHE / "matplotlib"),
     }
-    if "smollm2-135m-instruct" in path.read_text(encoding="utf-8"):
+    if any("smollm2-135m-instruct" in path.read_text(encoding="utf-8") for path in paths):
         from site_tools.tab.language_model import model_files  # noqa: PLC0415  # torch, which the tab must not have yet
 
         model_files()
-    command = [sys.executable, "-m", "site_tools.cells.check_in_tab", "--in-tab", str(path)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise PageError(f"{_name(path)}: the process that plays the tab ended with\n{done.stderr}")
-    cells: list[dict[str, Any]] = json.loads(done.stdout)
+    command = [sys.executable, "-m", "site_tools.cells.check_in_tab", "--in-tab", *map(str, paths)]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as tab:
+        assert tab.stdout is not None
+        for line in tab.stdout:
+            number, cells, error = json.loads(line)
+            yield paths[number], _with_seconds(paths[number], cells), error
+    if tab.returncode:
+        raise PageError(f"the process that plays the tab ended with {tab.returncode}")
+
+
+def _with_seconds(path: Path, cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The cells of a page, with the seconds that they took with PyTorch."""
     record = record_path(path)
     seconds = json.loads(record.read_text()).get("cell_seconds", []) if record.exists() else []
     if len(seconds) != len(cells):  # the page has changed since its last run
@@ -120,11 +165,44 @@ def _name(path: Path) -> str:
 # ---- the child: plays the tab --------------------------------------------------------------------------
 
 
+def run_in_tabs(paths: Sequence[Path]) -> None:
+    """Run each page in a process of its own, and print its number, cells and error as a line of JSON."""
+    tab_process.become_tab()
+    for name in SHARED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # what the processes share is not looked through in each
+    running: dict[int, int] = {}  # number of a page, by its process
+    with tempfile.TemporaryDirectory() as folder:
+
+        def report() -> None:
+            process, status = os.wait()
+            number = running.pop(process)
+            died = json.dumps([number, [], f"status {os.waitstatus_to_exitcode(status)}"])
+            print(died if status else Path(folder, str(number)).read_text(), flush=True)
+
+        for number, path in enumerate(paths):
+            if len(running) == os.cpu_count():
+                report()
+            if child := fork():
+                running[child] = number
+                continue
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):  # as the pages, which show no warnings
+                    result = [number, run_in_tab(path), ""]
+            except BaseException:  # even the end of the process
+                result = [number, [], traceback.format_exc()]
+            Path(folder, str(number)).write_text(json.dumps(result))
+            os._exit(0)
+        while running:
+            report()
+
+
 def run_in_tab(path: Path) -> list[dict[str, Any]]:
-    """Run the cells of a page in this process, which should be a fresh one, as the tab would."""
+    """Run the cells of a page in this process, a copy of one that plays the tab."""
     text, page = path.read_text(encoding="utf-8"), _name(path)
     lines = text.split("\n")
-    tab_process.become_tab()
+    tab_process.imported.clear()
     cells = []
     with page_module(page, text) as namespace, tempfile.TemporaryDirectory() as drawn:
         page_figures.DOCS = Path(drawn)  # those of the page itself are PyTorch's
@@ -132,9 +210,6 @@ def run_in_tab(path: Path) -> list[dict[str, Any]]:
             if slot.cell is None:
                 continue
             is_local, is_figure = "local" in slot.cell.classes, "figure" in slot.cell.classes
-            if is_figure and "numpy" in sys.modules:
-                import matplotlib.backends.backend_svg  # noqa: PLC0415  # once, and not in each copy
-                import matplotlib.figure  # noqa: F401, PLC0415
             run = _without_a_trace if is_local or is_figure else _difference
             started = _processor_time()
             difference = run(slot, lines[slot.start : slot.end], namespace)
@@ -204,7 +279,7 @@ def _needs(cell: Fence) -> str:
     """What a cell needs together with the cells above it, whose figures are not drawn."""
     if "figure" in cell.classes or "matplotlib" in cell.code:
         return "figure"
-    return "torch" if {"numpy", "torch"} & sys.modules.keys() else "core"
+    return "torch" if {"numpy", "torch"} & tab_process.imported else "core"
 
 
 def main() -> int:
@@ -213,24 +288,24 @@ def main() -> int:
     parser.add_argument("--in-tab", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.in_tab:
-        print(json.dumps(run_in_tab(arguments.pages[0].resolve())))
+        run_in_tabs(arguments.pages)
         return 0
-    pages = [path.resolve() for path in arguments.pages or page_paths()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wrong = list(chain.from_iterable(pool.map(complaints, pages)))
+    wrong = complaints([path.resolve() for path in arguments.pages or page_paths()])
     if wrong:
         print("\n\n".join(wrong), file=sys.stderr)
     return 1 if wrong else 0
 
 
-def complaints(path: Path) -> list[str]:
-    """What is wrong with the marking of a page's cells: each runs in the tab, or says why it does not."""
-    try:
-        cells = measure(path)
-    except (PageError, ValueError) as error:
-        return [located(_name(path), error)]
+def complaints(paths: Sequence[Path]) -> list[str]:
+    """What is wrong with the marking of the pages' cells: each runs in the tab, or says why it does not."""
+    errors = refresh(paths)
+    found = ([errors[path]] if path in errors else _complaints(path) for path in paths)
+    return list(chain.from_iterable(found))
+
+
+def _complaints(path: Path) -> list[str]:
     found = []
-    for cell in cells:
+    for cell in _kept(path):
         where = f"{_name(path)}:{cell['line']}:"
         if cell["needs"] != "local" and cell["difference"]:
             found.append(

@@ -1,5 +1,6 @@
 """Let this process play the reader's tab: refuse the libraries, processes and network that it lacks."""
 
+import builtins
 import importlib.abc
 import os
 import socket
@@ -24,9 +25,12 @@ PRESENT = {
 # Parts of the standard library that Pyodide leaves out, or delivers as packages of their own.
 ABSENT = {"_lzma", "_multiprocessing", "_posixsubprocess", "_ssl", "resource", "termios"}
 
+imported: set[str] = set()  # top-level names in the imports that have run since it was cleared
+
 
 def become_tab() -> None:
     """Play the tab from now on."""
+    builtins.__import__ = _noted_import
     sys.meta_path[:] = [_Narrow(finder) for finder in sys.meta_path]
     own = {name for name in sys.modules if name.startswith("site_tools.") and name[11:] not in HELPERS}
     for name in own | ({"lzma", *ABSENT} & set(sys.modules)):  # lzma is there, and fails for want of _lzma
@@ -69,6 +73,12 @@ def _put_into_archive(spec: ModuleSpec | None) -> None:
     """Name no file that could be read: the tab's standard library lies in a zip."""
     if spec is not None and (spec.origin or "").endswith(".py"):
         spec.origin = f"/lib/python312.zip/{spec.name.replace('.', '/')}.py"
+
+
+def _noted_import(name: str, *rest: Any, _import: Any = builtins.__import__, **more: Any) -> ModuleType:
+    imported.add(name.partition(".")[0])
+    module: ModuleType = _import(name, *rest, **more)
+    return module
 
 
 def _no_process(*_: Any, **__: Any) -> NoReturn:

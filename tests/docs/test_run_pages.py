@@ -1,12 +1,10 @@
-"""Every page says what its code prints; and the runner notices when a page does not."""
+"""The runner notices when a page does not say what its code prints. `make test` has run it on all pages."""
 
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
-from site_tools import DOCS, ROOT, RUNTIME, page_paths, slots
+from site_tools import DOCS, RUNTIME, page_paths, slots
 from site_tools.agreement import agree
 from site_tools.cells import labs, run_pages
 from site_tools.cells.run_pages import is_current
@@ -15,35 +13,10 @@ from site_tools.page_figures import figure
 from site_tools.slots import run
 from tests.runtime.node import node
 
-PAGES = [*labs.paths(), *page_paths()]
-
-
-def program(*arguments):
-    command = [sys.executable, "-m", "site_tools.cells.run_pages", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(scope="module")
-def all_pages_ran():
-    if not all(is_current(path, path.read_text(encoding="utf-8")) for path in PAGES):  # make site ran them
-        program()  # one process for all pages, without the run-time type checks of the test session
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
-@pytest.mark.usefixtures("all_pages_ran")
-def test_page_says_what_its_code_prints(path):
-    if not is_current(path, path.read_text(encoding="utf-8")):
-        again = program(str(path))
-        assert again.returncode == 0, again.stderr
-
-
-def test_there_are_pages():
-    assert PAGES
-
 
 def test_every_stored_figure_is_on_a_page():
     folder = DOCS / "assets" / "figures"
-    pages = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    pages = "\n".join(path.read_text(encoding="utf-8") for path in [*labs.paths(), *page_paths()])
     figures = [path.relative_to(folder).as_posix() for path in folder.rglob("*.svg")]
     assert not [name for name in figures if name not in pages and not name.startswith("notebook/")]
 

@@ -1,27 +1,11 @@
-"""Every cell of every page gives its stored output in the tab, or its fence says why it does not run."""
+"""What is noticed when a cell does not give its stored output in the tab, or its fence is wrong about it.
+
+`make test` has checked the pages themselves (site_tools/cells/check_in_tab.py).
+"""
 
 import pytest
-from site_tools import CACHE, DOCS, page_paths
+from site_tools import CACHE, DOCS
 from site_tools.cells.check_in_tab import complaints, measure, result_path
-from site_tools.slots import slots
-
-PAGES = [path for path in page_paths() if "{.python " in path.read_text(encoding="utf-8")]
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
-def test_cells_agree_in_the_tab_or_are_marked(path):
-    assert complaints(path) == []
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
-def test_every_cell_is_measured(path):
-    text = path.read_text(encoding="utf-8")
-    assert [cell["line"] for cell in measure(path)] == [
-        slot.cell.first_code_line for slot in slots(text, "docs/page.md") if slot.cell
-    ]
-
-
-# ---- what notices ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -45,7 +29,7 @@ def cell(code, output="", header=".run"):
 
 def test_cell_that_agrees_is_measured(page):
     path = page(cell("1 + 1", "2"), cell("import torch\ntorch.ones(2).sum()", "tensor(2.)"))
-    assert complaints(path) == []
+    assert complaints([path]) == []
     core, torch = measure(path)
     assert [core["line"], core["needs"], core["difference"]] == [2, "core", ""]
     assert [torch["line"], torch["needs"]] == [10, "torch"]
@@ -54,7 +38,7 @@ def test_cell_that_agrees_is_measured(page):
 
 
 def test_cell_that_differs_is_noticed(page):
-    (complaint,) = complaints(page(cell("1 + 1", "3")))
+    (complaint,) = complaints([page(cell("1 + 1", "3"))])
     assert "differs in the tab" in complaint
     assert "+2" in complaint
 
@@ -76,13 +60,21 @@ def test_what_the_tab_lacks_is_lacking(page):
         assert lacking in measured["difference"], code
 
 
+def test_page_that_ends_its_process_is_noticed_and_the_next_one_runs(page):
+    path = page(cell("import os\nos._exit(3)"))
+    page_of_scores = DOCS / "learn" / "families.md"
+    assert complaints([path, page_of_scores]) == [
+        f"docs/{path.name}: the process that plays the tab ended with\nstatus 3"
+    ]
+
+
 def test_local_cell_that_would_agree_is_noticed(page):
-    (complaint,) = complaints(page(cell("1 + 1", "2", '.run .local reason="needs nothing"')))
+    (complaint,) = complaints([page(cell("1 + 1", "2", '.run .local reason="needs nothing"'))])
     assert "take .local away" in complaint
 
 
 def test_local_cell_without_a_reason_is_noticed(page):
-    (complaint,) = complaints(page(cell("import transformers", "", ".run .local")))
+    (complaint,) = complaints([page(cell("import transformers", "", ".run .local"))])
     assert "say why" in complaint
 
 
@@ -91,7 +83,7 @@ def test_names_of_a_local_cell_are_not_there_in_the_tab(page):
         cell("import math\nimport transformers", "", '.run .local reason="needs transformers"'),
         cell("math.pi > 3", "True"),
     )
-    (complaint,) = complaints(path)
+    (complaint,) = complaints([path])
     assert "name 'math' is not defined" in complaint
 
 
