@@ -6,6 +6,7 @@ build, but not the server, which shows it.
 """
 # ruff: noqa: PLC0415  # a module is imported where it is used, because the server forgets what it has imported
 
+import gc
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ def on_startup(*, command: str, dirty: bool) -> None:
     """Remember whether the site is served."""
     _built.is_served = command == "serve"
     sys.dont_write_bytecode = _built.is_served  # into folders that the server watches
+    gc.set_threshold(50_000, 20, 50)  # because what is built stays to the end
     os.environ["JUPYTER_PATH"] = str(Path(__file__).with_name("templates"))  # where mkdocs-jupyter looks
 
 

@@ -1,6 +1,7 @@
 """The places of a page whose text a program computes, and a run of the page that fills them."""
 
 import contextlib
+import gc
 import random
 import re
 import time
@@ -118,6 +119,8 @@ def _fresh_process(page: str, text: str) -> Iterator[dict[str, Any]]:
     import numpy as np  # noqa: PLC0415 (both take seconds to import, which an unchanged page must not cost)
     import torch  # noqa: PLC0415
 
+    gc.collect()
+    gc.freeze()  # what the imports have made is not looked through each time
     random.seed()
     torch.seed()
     torch.set_num_threads(1)  # the models of the pages are so small that a second thread costs time
