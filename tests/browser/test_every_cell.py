@@ -15,8 +15,8 @@ pytestmark = pytest.mark.browser
 PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file() else []
 # Seconds that a page's cells may take where it was built; the tab takes about twice as long. What trains for
 # longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
-# `make site` has compared the output of every cell in the same Python; here a browser runs it.
-MOST = 8
+# `make cells` has compared the output of every cell; here a browser runs it.
+MOST = 1
 
 
 def press_cells(reader: Reader, name: str, most: float) -> None:

@@ -164,6 +164,7 @@ SALTED = "import random\nprint(hash('a text'), random.random())"
 KEPT = "caches.open('llmguide-python').then(async (kept) => (await kept.keys()).length)"
 
 
+@pytest.mark.nightly
 def test_a_reload_restores_the_memory_of_the_first_start(browser: Browser) -> None:
     with serving() as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, TORCH)

@@ -74,6 +74,7 @@ def test_training_runs_give_the_same_numbers(both):
     assert not wrong
 
 
+@pytest.mark.nightly
 def test_doctests_of_the_package():
     done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "src/llmguide", *LEFT_OUT, subset=True)
     assert done.returncode == 0, done.stdout

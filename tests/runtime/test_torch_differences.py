@@ -24,6 +24,7 @@ def refused(*snippets):
     return [f"{ours['error']}: {ours['message']}" for ours in run_in_subset(snippets)]
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"), reason="needs AVX2")
 def test_many_normal_numbers_depend_on_the_processor_in_pytorch_only():
     environment = os.environ | {"ATEN_CPU_CAPABILITY": "default"}

@@ -232,6 +232,7 @@ def test_transposed_weights_go_on_with_the_state_of_others():
     torch.testing.assert_close(loaded.state_dict(), others.state_dict(), atol=1e-5, rtol=0)
 
 
+@pytest.mark.nightly
 def test_loading_imports_no_compiler(tmp_path):
     hf_model("gpt2").save_pretrained(tmp_path)
     code = "import sys, llmguide; llmguide.load(sys.argv[1]); print('torch._dynamo' in sys.modules)"

@@ -127,6 +127,7 @@ def test_those_who_know_pass_and_those_who_always_refuse_or_never_do_fail(finish
     assert "not passed" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 def test_a_given_model_is_tested_too_and_its_upper_half_is_adapted_in_each_stage(
     finished, tmp_path, monkeypatch, results
 ):

@@ -188,6 +188,7 @@ def test_what_is_completed_counts_by_its_bytes(finished):
     assert completed(Always(), tokenizer, [text], 4) == pytest.approx(3 * size / (3 * size + len(rest)))
 
 
+@pytest.mark.nightly
 def test_a_base_of_transformers_is_continued_and_kept_in_its_form(finished, tmp_path):
     tokenizers, transformers = pytest.importorskip("tokenizers"), pytest.importorskip("transformers")
     plan = plan_of(Plan, finished)

@@ -219,6 +219,7 @@ def adapted(finished, tmp_path):
     return tmp_path / "run"
 
 
+@pytest.mark.nightly
 def test_a_base_is_adapted_in_its_upper_half_and_compared_with_itself(adapted, results):
     found = results(adapted)
     base = str(adapted.parent / "base")

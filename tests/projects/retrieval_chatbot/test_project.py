@@ -62,6 +62,7 @@ def test_an_index_of_other_vectors_fails_whatever_the_record_says(finished, tmp_
     assert "not passed" in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
 def test_killed_while_it_indexes_it_ends_as_if_it_had_not_been(
     args, finished, tmp_path, results, monkeypatch

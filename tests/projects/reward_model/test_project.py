@@ -68,6 +68,7 @@ def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, ki
     assert results(finished) == results(copy)
 
 
+@pytest.mark.nightly
 def test_a_base_is_adapted_in_the_upper_half_of_the_blocks_that_are_kept(finished, tmp_path, results):
     plan = plan_of(Plan, finished)
     base, tokenizer = load_run(finished / "language")

@@ -109,6 +109,7 @@ def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed,
     assert curves[0] == curves[1]
 
 
+@pytest.mark.nightly
 def test_a_base_is_the_start_of_policy_and_reward_models(finished, tmp_path, results):
     """The steps are too few to learn much; what matters is which weights move."""
     sft, tokenizer = load_run(finished / "sft")
