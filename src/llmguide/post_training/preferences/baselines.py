@@ -70,14 +70,15 @@ def accuracy_interval(
     if not right or len(right) != len(units):
         raise ValueError(f"{len(right)} verdicts and {len(units)} units: give equally many, and at least one")
     names = {name: i for i, name in enumerate(sorted({name for unit in units for name in unit}))}
-    pair = np.array([i for i, unit in enumerate(units) for _ in unit])
-    unit_of = np.array([names[name] for unit in units for name in unit])
+    longest = max(map(len, units))
+    numbers = np.array(
+        [[names[name] for name in unit] + [len(names)] * (longest - len(unit)) for unit in units]
+    )
     values, generator = np.asarray(right, dtype=float), np.random.default_rng(0)
     accuracies = np.full(n_resamples, nan)
     for i in range(n_resamples):
         n_sampled = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
-        weights = np.ones(len(values))
-        np.multiply.at(weights, pair, n_sampled[unit_of])
+        weights = np.append(n_sampled, 1)[numbers].prod(axis=1)
         if weights.any():  # a resample of few units may contain no pair
             accuracies[i] = np.average(values, weights=weights)
     low, high = np.nanquantile(accuracies, [0.025, 0.975])

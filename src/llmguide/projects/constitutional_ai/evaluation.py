@@ -105,10 +105,14 @@ def keyword_answers(examples: Sequence[tuple[str, str]], asked: Sequence[str]) -
     keywords = words[True] - words[False]
     others = [(set(question.split()), text) for question, text in examples if not refuses(text)]
 
+    def similarity(words: set[str], found: set[str]) -> float:
+        n_common = len(words & found)
+        return n_common / (len(words) + len(found) - n_common)
+
     def reply(found: set[str]) -> str:
         if found & keywords:
             return REFUSALS[0]
-        return max(others, key=lambda each: len(each[0] & found) / len(each[0] | found))[1]
+        return max(others, key=lambda each: similarity(each[0], found))[1]
 
     return [reply(set(question.split())) for question in asked]
 
