@@ -90,15 +90,16 @@ print(states.shape)
 # %%
 import torch.nn.functional as F
 
+from llmguide import AdamW
+
 
 def fit(pairs, penalty=0.025, n_steps=200):
-    chosen = torch.stack([state_of[pair.chosen] for pair in pairs])
-    rejected = torch.stack([state_of[pair.rejected] for pair in pairs])
+    differences = torch.stack([state_of[pair.chosen] - state_of[pair.rejected] for pair in pairs])
     weights = torch.zeros(model.config.d_model, requires_grad=True)
-    optimizer = torch.optim.Adam([weights], lr=0.01)
+    optimizer = AdamW([weights], lr=0.01, weight_decay=0)
     losses = []
     for _ in range(n_steps):
-        loss = -F.logsigmoid(chosen @ weights - rejected @ weights).mean()
+        loss = -F.logsigmoid(differences @ weights).mean()
         optimizer.zero_grad()
         (loss + penalty * weights.square().sum()).backward()
         optimizer.step()
