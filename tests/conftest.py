@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from tests import typecheck
 from tests.seed import SEED
 
+gc.disable()  # until all that is tested is imported, which stays to the end
+
 settings.register_profile(
     "same",
     settings.default,
@@ -32,9 +34,9 @@ jaxtyping.install_import_hook("llmguide", f"{typecheck.__name__}.check").__enter
 
 def pytest_collection_finish():
     """Exempt what the imports have made from garbage collection, and collect less often."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -141,6 +141,7 @@ def test_a_part_that_is_missing_is_named_and_the_rest_works(browser: Browser, si
         expect(page.get_by_role("button", name="Try again")).to_be_hidden()
 
 
+@pytest.mark.nightly
 def test_offline_nothing_is_loaded_and_the_page_says_so(browser: Browser, site_url: str) -> None:
     with window(browser, PHONE) as context:
         page = context.new_page()

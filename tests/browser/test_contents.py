@@ -56,6 +56,7 @@ def test_the_first_click_on_an_entry_of_the_contents_lands(
         page.close()
 
 
+@pytest.mark.nightly
 def test_a_reader_who_scrolls_on_is_not_taken_back(browser: Browser, site_url: str) -> None:
     for by in ("a click", "an address"):
         page = browser.new_page(viewport={"width": DESKTOP, "height": 900})

@@ -138,6 +138,7 @@ def test_written_answered_judged_and_kept(browser: Browser, assistant: Assistant
         assert page.locator("#texts option").first.inner_text() == "A tale"
 
 
+@pytest.mark.nightly
 def test_characters_are_sent_and_a_continuation_is_checked_against_them(
     browser: Browser, assistant: Assistant
 ) -> None:
@@ -301,6 +302,7 @@ def test_open_to_everyone(browser: Browser, assistant: Assistant, width: int, sc
         assert not axe(page) + misfits(page)
 
 
+@pytest.mark.nightly
 def test_too_fast_is_said(browser: Browser, assistant: Assistant) -> None:
     """The last test, since the limit is that of the minute."""
     with window(browser, DESKTOP) as context:

@@ -126,6 +126,7 @@ def test_hints_come_one_by_one(page: Page) -> None:
     expect(hints.nth(1).locator("summary")).to_have_text("Hint 2 of 2")
 
 
+@pytest.mark.nightly
 def test_a_rung_of_the_ladder_calls_the_readers_earlier_answer(page: Page, returning: Reader) -> None:
     page.goto(f"{returning.host.url}exercises/")
     write(page, "token-logprobs", LOGPROBS)

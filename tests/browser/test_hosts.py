@@ -94,7 +94,8 @@ def test_a_wheel_that_cannot_be_had_is_named(reader: Reader, damage: str) -> Non
     assert "The stored output stays" in said
 
 
-@pytest.mark.parametrize("code", ["os.abort()", pytest.param("os._exit(1)", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("code", ["os.abort()", "os._exit(1)"])
 def test_a_python_that_crashes_is_started_anew(reader: Reader, code: str) -> None:
     page, _ = reader.open(PLAIN)
     crashed = run_plain(page, f"import os\nname = 1\n{code}")

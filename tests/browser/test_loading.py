@@ -139,6 +139,7 @@ WATCH_LOADING = """() => {
 }"""
 
 
+@pytest.mark.nightly
 def test_loading_shows_how_much_is_still_missing(browser: Browser) -> None:
     with serving(delays={numpy_wheel(): 3}) as host, window(browser, DESKTOP) as context:
         page, problems = open_page(context, host, TORCH)

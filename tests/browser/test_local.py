@@ -77,6 +77,7 @@ def test_run_uses_the_real_torch_stops_and_is_there_again_after_a_reload_and_a_d
     assert runs() == real
 
 
+@pytest.mark.nightly
 def test_the_kernel_outlives_instant_navigation(page: Page, link: str) -> None:
     page.goto(f"{link.partition('#')[0]}learn/attention/")
     assert page.evaluate(RUN, "kept = 1")["ok"]
@@ -223,6 +224,7 @@ def test_another_tab_without_the_token_has_no_kernel(page: Page, link: str) -> N
     assert (found["where"], found["stdout"]) == ("tab", "emscripten\n")
 
 
+@pytest.mark.nightly
 def test_a_wrong_token_is_dropped_and_cells_run_in_the_tab(browser: Browser, link: str) -> None:
     with window(browser, DESKTOP) as context:
         page = context.new_page()

@@ -79,6 +79,7 @@ def test_the_slider_shows_the_stored_completions_without_python(
     assert not problems + misfits(page) + axe(page)
 
 
+@pytest.mark.nightly
 def test_after_a_run_the_slider_shows_what_the_run_printed(reader: Reader) -> None:
     place_slider(reader.host)
     page, problems = reader.open(PLAIN)

@@ -60,6 +60,7 @@ def step(page: Page) -> int:
     return int((chart.get_attribute("aria-label") or "").split()[-1])
 
 
+@pytest.mark.nightly
 def test_a_run_goes_on_where_a_closed_tab_left_it(reader: Reader) -> None:
     place_cell(reader.host, 100_000)
     page, problems = reader.open(PLAIN)

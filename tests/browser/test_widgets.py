@@ -349,6 +349,7 @@ def test_scale_starts_at_gpt_3(browser: Browser, site_url: str) -> None:
         assert found["The same at 10¹² operations a second"][0] == "9,960 years"
 
 
+@pytest.mark.nightly
 def test_the_pipeline_learns_and_stops(browser: Browser, site_url: str) -> None:
     with opened(browser, site_url, "pipeline") as (page, box):
         box.get_by_role("button", name="Train").focus()

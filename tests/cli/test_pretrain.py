@@ -139,12 +139,9 @@ sys.exit(any([os.waitpid(child, 0)[1] for child in children]))
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.skipif(os.name != "posix", reason="fork")
-@pytest.mark.parametrize(
-    "start",
-    [["-c", FORK], pytest.param(TORCHRUN, marks=pytest.mark.nightly)],
-    ids=["fork", "torchrun"],
-)
+@pytest.mark.parametrize("start", [["-c", FORK], TORCHRUN], ids=["fork", "torchrun"])
 def test_two_processes_train_the_same_model_as_one(start, corpus, tmp_path):
     args = ["pretrain", "--corpus", str(corpus), *OPTIONS, "--n-steps", "5"]
     found = subprocess.run(

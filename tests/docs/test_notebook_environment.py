@@ -30,8 +30,8 @@ del sys.modules["tests"], sys.modules["tests.installed"]
 """
 EXECUTED = (
     "learn/concepts/sampling.md",  # facts, and the small model
-    pytest.param("learn/attention.md", marks=pytest.mark.nightly),  # tables, figures and diagrams
-    pytest.param("projects/reward-model.md", marks=pytest.mark.nightly),  # records of a project
+    "learn/attention.md",  # tables, figures and diagrams
+    "projects/reward-model.md",  # records of a project
 )
 
 
@@ -80,6 +80,7 @@ def shown(cells: list[Any]) -> list[list[str]]:
     return [[kind for data in found for kind in data if kind != "text/plain"] for found in displays]
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", EXECUTED)
 def test_a_notebook_runs_and_shows_what_the_page_shows(page: str, wheel: Path, tmp_path: Path) -> None:
     found = nbformat.from_dict(made(page))

@@ -104,6 +104,7 @@ def test_the_nearest_neighbor_repeats_a_change_that_it_knows():
     assert nearest_change(bug, train) == Change(3, "    return y <= z")
 
 
+@pytest.mark.nightly
 def test_training_and_held_out_bugs_are_of_different_problems(finished, results):
     found = bugs_in(finished)
     for side, is_held_out in (("train", False), ("held out", True)):
