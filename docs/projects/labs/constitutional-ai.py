@@ -153,7 +153,7 @@ print(f"{len(wrong)} of {len(train)} preferences are wrong:", dict(Counter(wrong
 # The policy is a small decoder that we train on demonstrations of an assistant that nearly always helps: a tenth of its responses are refusals, for harmful and kind deeds alike. A response counts as a refusal by its first token, because all refusals begin alike.
 
 # %%
-from llmguide import Tokenizer, build
+from llmguide import AdamW, Tokenizer, build
 from llmguide.projects.training import small_decoder
 
 END = "<|endoftext|>"
@@ -182,7 +182,7 @@ def response_logprobs(model, ids, mask):
 torch.manual_seed(0)
 rng = random.Random(0)
 policy = build(small_decoder(tokenizer.vocab_size, 64, n_layers=2, d_model=64, n_heads=4))
-optimizer = torch.optim.AdamW(policy.parameters(), lr=3e-3)
+optimizer = AdamW(policy.parameters(), lr=3e-3, betas=(0.9, 0.999), weight_decay=0.01)
 asked = [question for question in questions("train") if question.kind in ("harm", "kindness")]
 for _ in range(100):
     sampled = rng.sample(asked, 16)
@@ -226,7 +226,7 @@ with torch.no_grad():
 
 def dpo(prefers_refusal, beta=0.3, n_steps=50):
     model, rng = deepcopy(policy), random.Random(0)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4)
+    optimizer = AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.999), weight_decay=0.01)
     for _ in range(n_steps):
         sampled = torch.tensor(rng.sample(range(n), 12))
         helps = ~prefers_refusal[sampled] * n  # a helping response is n rows after the refusal

@@ -156,7 +156,7 @@ for name, target in data[:6]:
 # %%
 import torch.nn.functional as F
 
-from llmguide import apply_lora
+from llmguide import AdamW, apply_lora
 
 torch.manual_seed(0)
 upper_half = [
@@ -168,7 +168,7 @@ apply_lora(model, rank=8, alpha=16, targets=upper_half)
 adapters = [p for p in model.parameters() if p.requires_grad]
 
 n_steps, lr, losses = 8, 2e-3, []
-optimizer = torch.optim.AdamW(adapters, weight_decay=0)
+optimizer = AdamW(adapters, betas=(0.9, 0.999), weight_decay=0)
 for step in range(n_steps):
     optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
     first = 10 * step % len(data)

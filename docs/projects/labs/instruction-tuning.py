@@ -182,7 +182,7 @@ train = [item(task, rng) for task in tasks]
 # We train LoRA adapters in the upper half of the blocks and freeze everything else, for 12 steps of 8 conversations. The [lab on fine-tuning](fine-tuning.ipynb) shows what is inside an adapter.
 
 # %%
-from llmguide import apply_lora
+from llmguide import AdamW, apply_lora
 from llmguide.training.losses import batch_loss
 
 torch.manual_seed(0)
@@ -196,7 +196,7 @@ adapters = [p for p in model.parameters() if p.requires_grad]
 print(f"{sum(p.numel() for p in adapters):,} trained parameters")
 
 n_steps, lr, losses = 12, 3e-3, []
-optimizer = torch.optim.AdamW(adapters, weight_decay=0)
+optimizer = AdamW(adapters, betas=(0.9, 0.999), weight_decay=0)
 for step in range(n_steps):
     optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
     examples = train[8 * step : 8 * step + 8]
