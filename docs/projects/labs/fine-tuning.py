@@ -227,7 +227,7 @@ margin = 1.96 * (tuned * (1 - tuned) / len(test)) ** 0.5
 print(f"fine-tuned, {len(train)} reviews: ≈{tuned:.0%}, give or take ≈{100 * margin:.0f} points")
 
 # %% [markdown]
-# **So far, pretraining wins, and fine-tuning adds little to it.** With the same 96 labels, the fine-tuned model is well ahead of naive Bayes. With fifteen times as many labels, naive Bayes comes closer, and the interval above is too wide to tell them apart. But the base with the other threshold is about as good as the fine-tuned model, so these 36 steps taught it hardly anything about reviews. They taught it the form of the answer: almost all of the probability is now on the two labels, so the model can be used without a special score. Always measure such a simple correction of the base before you credit fine-tuning with a gain.
+# **So far, pretraining wins, and fine-tuning adds little to it.** With the same 96 labels, the fine-tuned model is ahead of naive Bayes. With fifteen times as many labels, naive Bayes comes closer, and the interval above is too wide to tell them apart. But the base with the other threshold is about as good as the fine-tuned model, so these 36 steps taught it hardly anything about reviews. They taught it the form of the answer: almost all of the probability is now on the two labels, so the model can be used without a special score. Always measure such a simple correction of the base before you credit fine-tuning with a gain.
 #
 # ## Change something and run it again
 #
