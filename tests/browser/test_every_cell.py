@@ -17,6 +17,8 @@ PAGES = json.loads(WITH_CELLS.read_text(encoding="utf-8")) if WITH_CELLS.is_file
 # longer is run by site_tools.cells.check_in_tab alone, and each night in the tab itself (`make nightly`).
 # `make cells` has compared the output of every cell; here a browser runs it.
 MOST = 1
+# They train a model of a real size, with parts of the package that no other page uses.
+ALWAYS_WHOLE = "learn/post-training", "learn/post-training/tune-a-real-model"
 
 
 def press_cells(reader: Reader, name: str, most: float) -> None:
@@ -45,7 +47,6 @@ def test_the_first_cells_give_their_stored_outputs(reader: Reader, name: str) ->
     press_cells(reader, name, MOST)
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", representative(PAGES, *ALWAYS_WHOLE))
 def test_every_cell_gives_its_stored_output(reader: Reader, name: str) -> None:
     press_cells(reader, name, math.inf)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 
 import pytest
@@ -19,19 +20,24 @@ NUMPY = next((REPOSITORY / ".cache" / "wheels").glob("numpy-*.whl"), None)
 PROGRAM = """
 import { loadPyodide } from "pyodide";
 import { readFileSync } from "node:fs";
-const { repository, numpy, packages, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
+const { repository, wheels, packages, kernel, given, code } = JSON.parse(readFileSync(0, "utf8"));
 const { addKernels, withMemory } = await import(`${repository}/runtime/kernels.mjs`);
 const stdout = (text) => process.stderr.write(text + "\\n");
 const { pyodide, memory } = await withMemory(() => loadPyodide({ stdout }));
 await addKernels(pyodide, memory, readFileSync(kernel));
-pyodide.unpackArchive(new Uint8Array(readFileSync(numpy)), "wheel");
+for (const wheel of wheels) pyodide.unpackArchive(new Uint8Array(readFileSync(wheel)), "wheel");
 pyodide.mountNodeFS("/runtime", `${repository}/runtime`);
 pyodide.mountNodeFS("/guide/tests/runtime", `${repository}/tests/runtime`);
 pyodide.mountNodeFS("/src", `${repository}/src`);
 for (const [name, folder] of Object.entries(packages)) pyodide.mountNodeFS(`/packages/${name}`, folder);
 pyodide.globals.set("given", JSON.stringify(given));
 pyodide.runPython("import sys; sys.path[:0] = ['/runtime', '/guide/tests/runtime', '/src', '/packages']");
-process.stdout.write(pyodide.runPython(code));
+try {
+  process.stdout.write(pyodide.runPython(code));
+} catch (error) {  // uncaught, it would come after a megabyte of Pyodide's source
+  process.stderr.write(error.message);
+  process.exitCode = 1;
+}
 """
 DESCRIBE = """
 import json
@@ -246,17 +252,16 @@ SNIPPETS = [
 
 
 OF_KERNELS = [*operations.PRODUCTS, *nn.FUNCTIONS, *nn.LOSSES, *nn.ATTENTION, *nn.MODULES, *nn.OPTIMIZERS]
-needs_numpy = pytest.mark.skipif(
-    NUMPY is None,
-    reason="needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.pyodide_wheels fetches it",
-)
+WITHOUT_NUMPY = "needs Pyodide's numpy in .cache/wheels: python -m site_tools.tab.pyodide_wheels fetches it"
+needs_numpy = pytest.mark.skipif(NUMPY is None and "CI" not in os.environ, reason=WITHOUT_NUMPY)
 
 
-def in_pyodide(code, given, kernel, packages=PACKAGES):
+def in_pyodide(code, given, kernel, packages=PACKAGES, wheels=(NUMPY,)):
     """What code makes of a value that JSON holds, in Pyodide with the kernel."""
+    assert NUMPY, WITHOUT_NUMPY
     value = {
         "repository": str(REPOSITORY),
-        "numpy": str(NUMPY),
+        "wheels": list(map(str, wheels)),
         "packages": {path.name: str(path) for path in packages},
         "kernel": str(kernel),
     }

@@ -24,7 +24,7 @@ class FastRepetition:
         self._word_ends = np.concatenate([[0], lengths.cumsum()])  # characters in the first 0, 1, ... words
         self._n = 1
         self._n_words = len(words)
-        self._ids = _repeated(np.fromiter(map(ids.__getitem__, words), np.int64, len(words)))
+        self._ids = _repeated(np.fromiter(map(ids.__getitem__, words), np.intp, len(words)))
 
     def top_ngram(self, n: int) -> int:
         """Compute `llmguide.data.cleaning.repetition.top_ngram`."""
@@ -56,19 +56,20 @@ class FastRepetition:
                 seen.add(number)
         return n_characters
 
-    def _ngrams(self, n: int) -> NDArray[np.int64]:
+    def _ngrams(self, n: int) -> NDArray[np.intp]:
         """Number the n-grams that occur more than once; -1 marks those that occur once."""
         while self._n < n:
             ids = self._ids
             extendable = np.flatnonzero((ids[:-1] >= 0) & (ids[1:] >= 0))
-            pairs = ids[extendable] * (self._n_words + 1) + ids[extendable + 1]
+            # wider than an index, which has 32 bits in the browser
+            pairs = ids[extendable].astype(np.int64) * (self._n_words + 1) + ids[extendable + 1]
             longer = np.full(max(len(ids) - 1, 0), -1)
             longer[extendable] = np.unique(pairs, return_inverse=True)[1]
             self._ids, self._n = _repeated(longer), self._n + 1
         return self._ids
 
 
-def _repeated(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+def _repeated(ids: NDArray[np.intp]) -> NDArray[np.intp]:
     """Replace the numbers that occur once by -1."""
     counts = np.bincount(ids[ids >= 0])
     repeated = ids >= 0

@@ -76,7 +76,7 @@ class SharedFraction:
         self.n, self.fraction = n, fraction
         self.too_short: dict[str, int] = {}
         """Items below n words, by benchmark: they are not protected."""
-        self._known: dict[str, tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]] = {}
+        self._known: dict[str, tuple[NDArray[np.uint64], NDArray[np.intp], NDArray[np.intp]]] = {}
         for name, items in benchmarks.items():
             by_item, self.too_short[name] = _hashes(name, items, n)
             sizes = np.array([len(hashes) for hashes in by_item])

@@ -7,7 +7,7 @@ from jaxtyping import Int
 def fast_best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n"]:
     """Compute `best_fit` with a list of rows for each remaining space, and a bit set of nonempty lists."""
     check_sizes(sizes, capacity)
-    rows = np.empty(len(sizes), np.int64)
+    rows = np.empty(len(sizes), np.intp)  # as np.bincount needs: in the browser, 32 bits
     rows_with: list[list[int]] = [[] for _ in range(capacity + 1)]  # rows with exactly this remaining space
     rooms = 0  # bit r: there is a row with r tokens of space
     n_rows = 0

@@ -73,7 +73,7 @@ class Mixture:
     def _order(self, block: int) -> Int[np.ndarray, " n"]:
         if block != self._block:
             self._block = block
-            once = np.repeat(np.arange(len(self.counts)), self.counts)
+            once = np.repeat(np.arange(len(self.counts)), self.counts.astype(np.intp))
             self._sources = np.random.default_rng((self.seed, block)).permutation(once)
         return self._sources
 

@@ -83,7 +83,7 @@ class Packed:
         borders = stream.starts()
         n_tokens = np.diff(borders)
         # pieces: [start, start + T) of each document, then the rest of it
-        n_pieces = -(-n_tokens // length)
+        n_pieces = (-(-n_tokens // length)).astype(np.intp)  # as np.repeat needs: in the browser, 32 bits
         first = np.concatenate([[0], np.cumsum(n_pieces)])
         within = np.arange(first[-1]) - np.repeat(first[:-1], n_pieces)
         starts = np.repeat(borders[:-1], n_pieces) + within * length
@@ -145,7 +145,7 @@ def best_fit(sizes: Int[np.ndarray, " n"], capacity: int) -> Int[np.ndarray, " n
     [0, 0, 1, 1]
     """
     check_sizes(sizes, capacity)
-    rows = np.empty(len(sizes), np.int64)
+    rows = np.empty(len(sizes), np.intp)
     room: dict[int, int] = {}  # space of each row; the row that was used last is the last key
     for piece in np.argsort(-sizes, kind="stable"):
         fitting = [row for row in reversed(room) if room[row] >= sizes[piece]]

@@ -77,7 +77,8 @@ def accuracy_interval(
     values, generator = np.asarray(right, dtype=float), np.random.default_rng(0)
     accuracies = np.full(n_resamples, nan)
     for i in range(n_resamples):
-        n_sampled = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
+        sampled = generator.integers(len(names), size=len(names))
+        n_sampled = np.bincount(sampled.astype(np.intp), minlength=len(names))
         weights = np.append(n_sampled, 1)[numbers].prod(axis=1)
         if weights.any():  # a resample of few units may contain no pair
             accuracies[i] = np.average(values, weights=weights)
