@@ -70,9 +70,28 @@ def test_what_raises_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "old")]
 
 
+def test_an_error_names_the_file_that_the_user_knows(tmp_path):
+    path = tmp_path / "missing" / "a.json"
+    with pytest.raises(FileNotFoundError, match=f"'{path}'"):
+        write_json(path, {})
+
+
 @pytest.mark.parametrize("kind", ["file", "folder"])
 def test_what_a_killed_process_left_is_replaced(tmp_path, kind):
     left = tmp_path / ".unfinished-a"
     left.mkdir() if kind == "folder" else left.write_text("cut off")
     write_text(tmp_path / "a", "new")
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "new")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_model_can_be_read_by_whom_its_config_can(tmp_path):
+    with replacing(tmp_path / "run") as unfinished:
+        unfinished.mkdir()
+        (unfinished / "private").write_text("as safetensors leaves a file")
+        (unfinished / "private").chmod(0o600)
+        write_json(unfinished / "config.json", {})
+    write_tensors(tmp_path / "model.safetensors", {"a": torch.zeros(2)})
+    (tmp_path / "new").touch()
+    modes = {path.name: path.stat().st_mode for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == dict.fromkeys(modes, modes["new"])

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         path: Final name: of a file, which is replaced, or of a folder, which must not exist.
 
     Yields:
-        A path in the same folder. What is there is deleted if the block raises.
+        A path in the same folder. What is there is deleted if the block raises, and an error that names it
+        gets the final name.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -38,8 +40,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     with temporary(path.with_name(f".unfinished-{path.name}")) as unfinished:
-        yield unfinished
-        put(unfinished, path)
+        try:
+            yield unfinished
+            put(unfinished, path)
+        except OSError as error:
+            if error.filename == str(unfinished):
+                error.filename = str(path)
+            raise
 
 
 @contextmanager
@@ -55,15 +62,27 @@ def temporary(path: Path) -> Iterator[Path]:
 def put(unfinished: Path, path: Path) -> None:
     """Force a file, or a folder and everything in it, to disk, then rename it.
 
+    Files get the mode of new ones: safetensors writes what only its owner can read.
+
     Args:
         unfinished: Temporary path of the file or folder.
         path: Final path, on the same file system.
     """
-    for inner in unfinished.rglob("*"):
+    for inner in (*unfinished.rglob("*"), unfinished):
+        if inner.is_file():
+            reset_mode(inner)
         _sync(inner)
-    _sync(unfinished)
     unfinished.replace(path)
     sync_folder(path.parent)
+
+
+def reset_mode(file: Path) -> None:
+    """Give a file the mode of a new one."""
+    if sys.platform == "emscripten":  # has one user, and says that the mask is 0o777
+        return
+    umask = os.umask(0o077)  # no other call returns it
+    os.umask(umask)
+    file.chmod(0o666 & ~umask)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -75,6 +94,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
     """Write JSON whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of JSON content, without its key ``sha256``, under which the hash is stored.
+
+    >>> content_sha256({"loss": 2.5}) == content_sha256({"sha256": "of the rest", "loss": 2.5})
+    True
+    """
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

