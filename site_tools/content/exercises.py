@@ -30,7 +30,7 @@ text and continues it.
 In a terminal, `llmguide learn` asks the same exercises. It writes each one to a file in a folder, checks
 the file whenever you save it, and remembers what you have solved. `llmguide learn --start gpt` starts at
 another step. The folder also contains `AGENTS.md`. It tells a coding assistant to explain, to ask, to give
-hints and to name the page to read, and never to write an answer. [Ten conversations](tutors.md) show how
+hints and to name the page to read, and never to write an answer. [Two conversations](tutors.md) show how
 that goes.
 
 A model is a dict of tensors: `tokens` (V, D), `positions` (T, D), the final norm `norm` (D,) and `layers`,
@@ -85,16 +85,6 @@ answer passes the public tests, and also hidden tests whose inputs are sampled w
 only the hidden ones, the table says *passes only the public tests*. {n_hidden} of the {n_exercises} exercises
 have hidden tests. The package also contains the solutions, and this guide shows them, so read the files where
 grades matter.
-
-If your course uses Otter-Grader or nbgrader, write the exercises as an instructor's notebook for it:
-
-```console
-llmguide class export week-1 otter
-llmguide class export week-1 nbgrader
-```
-
-These graders run the answers as they are configured to, not in the sandbox of this guide, and without hidden
-tests.
 """
 
 

@@ -7,7 +7,6 @@ import shlex
 from contextlib import nullcontext
 from urllib.parse import unquote
 
-import nbformat
 import pytest
 from lxml import html
 from site_tools.built.plain_markdown import config
@@ -200,62 +199,6 @@ def test_the_ladder_is_one_choice(tmp_path):
     assert main(["class", "new", str(tmp_path / "all"), "--exercises", "gpt", "ladder"]) == 0
     names = json.loads((tmp_path / "all" / "class.json").read_text())["exercises"]
     assert names == ["gpt", *(each.name for each in LADDER if each.name != "gpt")]
-
-
-# ---- other graders -----------------------------------------------------------------------------------------
-
-
-def notebook_of(folder, grader):
-    assert main(["class", "export", str(folder), grader]) == 0
-    (path,) = folder.rglob("*.ipynb")
-    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-    nbformat.validate(notebook)
-    return notebook.cells
-
-
-def ran(cells):
-    """The names that the code cells of a notebook leave behind."""
-    names = {}
-    for cell in cells:
-        if cell.cell_type == "code":
-            exec(cell.source, names)
-    return names
-
-
-def test_the_notebook_for_otter_has_its_blocks_and_passes_its_tests(folder, capsys):
-    cells = notebook_of(folder, "otter")
-    capsys.readouterr()
-    ran(cells)
-    outputs = [cell.outputs[0].text for cell in cells if cell.cell_type == "code" and cell.outputs]
-    assert capsys.readouterr().out == "".join(outputs)
-    raw = [cell.source.split("\n")[0] for cell in cells if cell.cell_type == "raw"]
-    blocks = ["BEGIN QUESTION", "BEGIN SOLUTION", "END SOLUTION", "BEGIN TESTS", "END TESTS", "END QUESTION"]
-    assert raw == ["# ASSIGNMENT CONFIG", *[f"# {block}" for block in blocks] * len(NAMES)]
-    assert sum("# BEGIN SOLUTION\n    return" in cell.source for cell in cells) == len(NAMES)
-
-
-def test_the_notebook_for_nbgrader_has_its_metadata_and_passes_its_tests(folder):
-    cells = notebook_of(folder, "nbgrader")
-    names = ran(cells)
-    assert names["result"].passed
-    metadata = [cell.metadata.nbgrader for cell in cells]
-    # of nbgrader/nbgraderformat/v3.json: the keys, the pattern of an id, points where there is a grade
-    keys = {"schema_version", "grade", "locked", "solution", "task", "grade_id"}
-    for cell, meta in zip(cells, metadata, strict=True):
-        assert set(meta) == keys | ({"points"} if meta.grade else set())
-        assert meta.schema_version == 3
-        assert re.fullmatch(r"[a-zA-Z0-9_-]+", meta.grade_id)
-        assert meta.solution == ("### BEGIN SOLUTION" in cell.source)
-        assert meta.locked != meta.solution
-    assert len({meta.grade_id for meta in metadata}) == len(cells)
-    assert [meta.points for meta in metadata if meta.grade] == [1] * len(NAMES)
-
-
-def test_every_exercise_fits_into_a_notebook(tmp_path):
-    assert main(["class", "new", str(tmp_path / "all"), "--exercises", *exercises()]) == 0
-    for cell in notebook_of(tmp_path / "all", "otter"):
-        if cell.cell_type == "code":
-            compile(cell.source, "cell", "exec")
 
 
 # ---- certificates ------------------------------------------------------------------------------------------

@@ -1,13 +1,12 @@
 """``llmguide class``: hand out exercises to a class, collect the answers, and grade them."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from llmguide.coding.sandbox.replies import printable
 from llmguide.exercises import classroom
-from llmguide.exercises.notebooks import write_notebook
 
 DESCRIPTION = """\
 For teachers: hand out exercises of the guide, collect the answers, and grade them on your machine, without a
@@ -17,7 +16,7 @@ The subcommand new writes a folder whose subfolder handout is for your students.
 page with the tasks. You can put it on any web server, or hand out the folder. collect copies the answers from
 a folder that contains a folder or a JSON file for each student. report grades them, prints a table and writes
 report.csv, with the name of the mistake where it is a known one. To see the message that belongs to it, run
-llmguide verify on a file in submissions. export writes a notebook for another grader.
+llmguide verify on a file in submissions.
 
 Each student has a seed. A right answer passes the public tests of the exercise, and hidden tests whose
 inputs are sampled with this seed. An answer can still take its results from the package or be a copy of its
@@ -27,8 +26,7 @@ Examples:
   llmguide class new week-1 --exercises temperature top-p causal-mask
   llmguide class new ladder --exercises ladder
   llmguide class collect week-1 downloads/week-1
-  llmguide class report week-1
-  llmguide class export week-1 nbgrader"""
+  llmguide class report week-1"""
 
 Folder = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CLASS")]
 
@@ -78,19 +76,4 @@ def report(folder: Folder) -> None:
     print(f"\nwritten to {folder / classroom.REPORT}")
 
 
-def export(
-    folder: Folder,
-    format: Annotated[  # noqa: A002  # name of the argument
-        tyro.conf.Positional[Literal["otter", "nbgrader"]], tyro.conf.arg(metavar="{otter,nbgrader}")
-    ],
-) -> None:
-    """Write the exercises of a class as the instructor's notebook for another grader.
-
-    Args:
-        folder: Folder of the class.
-        format: Grader: Otter-Grader or nbgrader.
-    """
-    print(write_notebook(folder, classroom.read_class(folder).exercises, format))
-
-
-COMMAND = {"new": new, "collect": collect, "report": report, "export": export}
+COMMAND = {"new": new, "collect": collect, "report": report}
