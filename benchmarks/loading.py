@@ -17,10 +17,10 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.models import build, to_hf
 from llmguide.models.huggingface.convert import load_hf
-from llmguide.presets import PRESETS
 
 CONFIGS = {
     "GPT-2": PRESETS["gpt2"],

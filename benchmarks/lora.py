@@ -16,7 +16,7 @@ import torch
 from benchmarks.harness import Result, compare, print_header
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.post_training.adapters.lora import adapter_state, apply_lora, lora_layers, merge_lora
 from llmguide.post_training.adapters.peft_files import save_adapter
@@ -52,7 +52,7 @@ def pair(family: str, size: str) -> tuple[Any, Any]:
     """Our model with adapters that are not zero, and PEFT's with the same."""
     model = base(family, size)
     hf = to_hf(model)
-    apply_lora(model, rank=8, alpha=16, targets=TARGETS[family])
+    apply_lora(model, rank=8, alpha=16, target_modules=TARGETS[family])
     for _, layer in lora_layers(model):
         nn.init.normal_(layer.adapters["default"].B, std=0.02)
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +116,7 @@ def step(family: str, size: str, pairs: int) -> Result:
 def merged(family: str, size: str, pairs: int) -> Result:
     """Time the forward pass of a merged model, which must not remember that it was adapted."""
     plain = base(family, size).eval()
-    model = merge_lora(apply_lora(copy.deepcopy(plain), rank=8, alpha=16, targets=TARGETS[family]))
+    model = merge_lora(apply_lora(copy.deepcopy(plain), rank=8, alpha=16, target_modules=TARGETS[family]))
     _, (B, T), steps = SHAPES[size]
     ids = torch.randint(512, (B, T), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(model(ids), plain(ids), atol=1e-6, rtol=1e-6)  # B is zero

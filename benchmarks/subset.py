@@ -22,7 +22,7 @@ def steps_per_second() -> dict[str, float]:
     """Train the model with whatever ``torch`` is; for each optimizer the median speed."""
     import torch  # noqa: PLC0415 (the process that compares needs neither)
 
-    from llmguide.config import ModelConfig  # noqa: PLC0415
+    from llmguide.config.model_config import ModelConfig  # noqa: PLC0415
     from llmguide.models import build  # noqa: PLC0415
     from llmguide.training.config import TrainConfig  # noqa: PLC0415
     from llmguide.training.train import train  # noqa: PLC0415

@@ -21,7 +21,7 @@ STEPS = 150.0  # a second, at least
 TRAIN = """
 import time
 import torch
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from torch.nn.functional import cross_entropy
 

@@ -24,13 +24,13 @@ import time
 import torch
 import pyodide_js
 from llmguide import TrainConfig, apply_lora, train
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.runs.resolve import open_model
 from llmguide.runs.tab import kept_folder
 
 model, tokenizer = open_model("{name}-q4")
 ids = tokenizer.encode({text!r})[:65]
-apply_lora(model, rank=8, alpha=16, targets=["q_proj", "v_proj"])
+apply_lora(model, rank=8, alpha=16, target_modules=["q_proj", "v_proj"])
 """
 TUNE = """
 started = time.perf_counter()
@@ -45,7 +45,7 @@ class Times:
 
 
 config = TrainConfig(n_steps={steps}, batch_size=1, lr=1e-3, checkpoint_every=1, keep_last=2, log_every=1)
-data, folder = Conversations([completion(ids[:1], ids[1:])]), kept_folder("benchmark", time.time())
+data, folder = SFTDataset([completion(ids[:1], ids[1:])]), kept_folder("benchmark", time.time())
 train(model, data, config, folder=folder, logger=Times())
 print(pyodide_js._module.HEAPU8.length / 1e6)
 """

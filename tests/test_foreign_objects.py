@@ -92,7 +92,7 @@ def test_lora_trains_inside_the_trainer_and_opens_in_peft(library, model, ids, t
     if library == "peft":
         hf_model = peft.get_peft_model(hf_model, peft.LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
     else:
-        apply_lora(hf_model, rank=2, alpha=8.0, targets=["q_proj", "v_proj"])
+        apply_lora(hf_model, rank=2, alpha=8.0, target_modules=["q_proj", "v_proj"])
     losses = train_with_trainer(hf_model, ids, tmp_path)
     assert losses[-1] < losses[0]
     if library == "peft":

@@ -9,7 +9,7 @@ from site_tools.content.reference import FOLDERS, PACKAGE
 from llmguide import _MODULES
 
 # modules beside the folders, which every folder may import
-ROOTS = ("arguments", "config", "extras", "files", "presets", "rope_scaling")
+ROOTS = ("arguments", "extras", "files")
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in PACKAGE.rglob("*.py")

@@ -59,6 +59,12 @@ class device:
     def __reduce__(self) -> tuple[type[device], tuple[str, int | None]]:
         return device, (self.type, self.index)
 
+    def __enter__(self) -> device:
+        return self  # tensors made inside are on the CPU, also for "meta"
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
 
 CPU = device("cpu")
 

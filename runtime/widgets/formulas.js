@@ -1,4 +1,4 @@
-// Sizes, costs and bytes of models, as llmguide.config and llmguide.costs, whose names they share.
+// Sizes, costs and bytes of models, as llmguide.config.model_config and llmguide.costs, whose names they share.
 // A config is a ModelConfig as JSON. The sources of each formula stand with its Python namesake, and a test compares
 // the two on a grid of inputs.
 
@@ -10,7 +10,7 @@ function requirePositive(values) {
   }
 }
 
-// ---- llmguide.config -----------------------------------------------------------------------------------------
+// ---- llmguide.config.model_config -----------------------------------------------------------------------------------------
 
 export function nParamsByPart(config) {
   const { d_model: d, n_layers, n_heads, n_kv_heads, head_dim } = config;

@@ -19,7 +19,7 @@ from llmguide.post_training.preferences.dpo import dpo_loss, preference_objectiv
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
 from llmguide.post_training.rl.grpo import GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOTrainer, ValueModel
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.post_training.toy.frontier import best_of_n, expected, frontier, point
 from llmguide.post_training.toy.methods import BEST_OF_N, BETAS, KLRewardCurve
 from llmguide.post_training.toy.training import (
@@ -140,12 +140,12 @@ def live(*, seed: int, n_steps: int, methods: list[str], flawed: bool, beta: flo
         _report(method, policy, world)
 
 
-def _texts(world: World, n: int, generator: torch.Generator, temperature: float) -> Conversations:
+def _texts(world: World, n: int, generator: torch.Generator, temperature: float) -> SFTDataset:
     """Prompts with completions; the lower the temperature, the more often good ones are sampled."""
     prompts, completions = demonstrations(world, n, generator, temperature=temperature)
     texts = world.token_ids(completions)
     starts = world.prompts[prompts].tolist()
-    return Conversations([completion([start], text) for start, text in zip(starts, texts, strict=True)])
+    return SFTDataset([completion([start], text) for start, text in zip(starts, texts, strict=True)])
 
 
 def _report(stage: str, model: Any, world: World) -> torch.Tensor:

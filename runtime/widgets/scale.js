@@ -14,7 +14,7 @@ import {
   within,
 } from "./ui.js";
 
-const GPT3 = [174_604_259_328, 300e9]; // parameters as llmguide.config counts them, tokens as the paper says
+const GPT3 = [174_604_259_328, 300e9]; // parameters as llmguide.config.model_config counts them, tokens as the paper says
 
 const rounded = (exponent) => Number((10 ** exponent).toPrecision(3));
 

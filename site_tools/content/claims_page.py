@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.costs import flops, gpus, linear_layers, memory, scaling_laws
 from llmguide.pages.entries import entry_in
-from llmguide.presets import PRESETS
 from llmguide.tokenization.openai import load_encoding
 from site_tools import DOCS, GENERATED, generated_head
 from site_tools.built.plain_markdown import sections

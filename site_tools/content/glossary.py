@@ -8,9 +8,9 @@ from functools import cache
 from itertools import groupby
 from typing import Any
 
+from llmguide.config.presets import PRESETS
 from llmguide.pages.entries import check_fields, entry_in, load_toml
 from llmguide.pages.facts import fact
-from llmguide.presets import PRESETS
 from site_tools import DATA, DOCS, generated_head, letter_section
 from site_tools.content.values import fill
 from site_tools.links import heading_at

@@ -20,6 +20,7 @@ FOLDER = DOCS / "reference"
 CONFIG = ROOT / "mkdocs.yml"
 # Folders of the package in the order of the guide; a folder imports only from those before it.
 FOLDERS = (
+    "config",
     "tokenization",
     "nn",
     "models",

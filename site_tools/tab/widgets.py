@@ -13,8 +13,8 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
+from llmguide.config.presets import PRESETS
 from llmguide.pages import small_model
-from llmguide.presets import PRESETS
 from site_tools import DOCS, ROOT, RUNTIME, write
 from site_tools.built.minify import minified
 from site_tools.npm import npm

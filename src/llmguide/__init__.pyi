@@ -7,14 +7,15 @@ __version__: str
 from llmguide.tokenization.tokenizer import Tokenizer as Tokenizer
 
 # The Transformer
-from llmguide.config import ModelConfig as ModelConfig
-from llmguide.presets import PRESETS as PRESETS
+from llmguide.config.model_config import ModelConfig as ModelConfig
+from llmguide.config.presets import PRESETS as PRESETS
 from llmguide.models import build as build
 from llmguide.models import from_hf as from_hf
 from llmguide.models import to_hf as to_hf
 from llmguide.models.decoder_protocol import Decoder as Decoder
 from llmguide.models import save as save
 from llmguide.runs.resolve import load as load
+from llmguide.runs.resolve import open_model as open_model
 
 # Attention and positions
 from llmguide.nn.attention import attention as attention

@@ -48,6 +48,15 @@ def checked(function: F) -> F:
     return call  # type: ignore[return-value]  # same signature
 
 
+def has_readable_values(tensor: Tensor) -> bool:
+    """Return whether a check may read the values of a tensor: a GPU would have to finish all its work first.
+
+    >>> has_readable_values(torch.zeros(2))
+    True
+    """
+    return tensor.device.type == "cpu"
+
+
 def check_tensor(name: str, value: object) -> None:
     """Raise TypeError unless a value is a tensor.
 

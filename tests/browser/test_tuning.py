@@ -19,7 +19,7 @@ from llmguide.post_training.adapters.peft_files import save_adapter
 from llmguide.runs.tab import LossCurve, kept_folder, offer_files
 torch.manual_seed(0)
 model = build(ModelConfig(vocab_size=8, context_length=8, n_layers=1, d_model=16, n_heads=2))
-apply_lora(model, rank=2, alpha=4, targets=["q_proj", "up"])
+apply_lora(model, rank=2, alpha=4, target_modules=["q_proj", "up"])
 folder = kept_folder("tiny")
 options = {"schedule": "constant", "checkpoint_every": 1, "keep_last": 2, "log_every": 1}
 config = TrainConfig(n_steps=N_STEPS, context_length=8, **options)

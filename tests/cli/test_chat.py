@@ -2,13 +2,14 @@
 
 import io
 import json
+import re
 
 import pytest
 import torch
 
 from llmguide.cli import chat as command
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.post_training.chat import END, START, render_chat
@@ -115,7 +116,12 @@ def test_a_message_that_is_too_long_is_dropped(talk):
 
 def test_a_response_may_take_half_of_a_short_context(talk, monkeypatch):
     given = []
-    monkeypatch.setattr(command, "_response", lambda chat, prompt, limit, *_: given.append(limit) or iter(()))
+
+    def stream(self, prompt, max_new_tokens, **_):
+        given.append(max_new_tokens)
+        yield from ()
+
+    monkeypatch.setattr(command.Continuations, "stream", stream)
     monkeypatch.setattr("sys.stdin", io.StringIO("Hi\n"))
     assert main(["chat", str(talk.folder / "run")]) == 0
     assert given == [64]
@@ -129,6 +135,88 @@ def test_an_interrupted_response_is_kept(talk, monkeypatch):
     monkeypatch.setattr(command, "_response", response)
     assert talk("Hi", options=["--history", str(talk.folder / "talk.json")]) == "half [stopped]\n"
     assert history(talk)[1]["content"] == "half"
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_message_without_a_response_is_dropped(talk, monkeypatch, interrupted):
+    """With an empty turn of the assistant, a model responds to later messages with nothing."""
+
+    def response(chat, prompt, tokens):
+        if interrupted:
+            raise KeyboardInterrupt
+        yield from ()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "_response", response)
+        file = ["--history", str(talk.folder / "talk.json")]
+        assert talk("Hi", options=file).endswith("\n[no response, so the message is dropped]\n")
+        assert not (talk.folder / "talk.json").exists()
+    talk("And?", options=file)
+    assert [message["content"] for message in history(talk)[::2]] == ["And?"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_ctrl_c_at_the_prompt_drops_the_line_only(talk, monkeypatch, capsys):
+    lines = iter([KeyboardInterrupt, "Hi", KeyboardInterrupt, EOFError])
+
+    def type_line(prompt):
+        assert prompt == "> "
+        line = next(lines)
+        if isinstance(line, str):
+            return line
+        raise line
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", type_line)
+    monkeypatch.setattr(command, "_response", lambda *_: iter(["Hello"]))
+    assert main(["chat", str(talk.folder / "run")]) == 0
+    assert capsys.readouterr().out.endswith("\n\nHello\n\n")
+
+
+def test_ctrl_c_ends_a_chat_whose_lines_come_from_a_pipe(talk, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("builtins.input", interrupt)
+    assert main(["chat", str(talk.folder / "run")]) == 130
+
+
+def test_a_terminal_is_told_the_form_of_the_model_and_its_speed(talk, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("builtins.input", lambda _: "/quit")
+    assert main(["chat", str(talk.folder / "run"), "--device", "cpu"]) == 0
+    form = "run: float32 on cpu, context 128 tokens, [0-9]+ tokens/s; /help lists the commands\n"
+    assert re.search(form, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "opened"),
+    [
+        ("smollm2-135m-instruct", [], ("smollm2-135m-instruct-q4", torch.bfloat16)),
+        ("smollm2-135m-instruct-q4", [], ("smollm2-135m-instruct-q4", torch.bfloat16)),
+        ("smollm2-135m-instruct", ["--dtype", "float32"], ("smollm2-135m-instruct", torch.float32)),
+        ("smollm2-135m-instruct-q4", ["--dtype", "float32"], ("smollm2-135m-instruct-q4", torch.float32)),
+    ],
+)
+def test_a_packaged_model_has_its_fastest_form_unless_another_is_named(
+    talk, monkeypatch, name, options, opened
+):
+    chat = command._open(str(talk.folder / "run"))
+    names = []
+    monkeypatch.setattr(command, "_open", lambda name: names.append(name) or chat)
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert main(["chat", name, "--device", "cpu", *options]) == 0
+    assert (*names, chat.model.tokens.weight.dtype) == opened
+
+
+def test_an_error_of_save_names_the_file_of_the_user(talk):
+    file = talk.folder / "missing" / "talk.json"
+    assert f"[[Errno 2] No such file or directory: '{file}']\n" in talk("Hi", f"/save {file}")
 
 
 @pytest.mark.parametrize("pieces", [["a", "b", "STOP", "c"], ["abS", "TO", "Pc"], ["abSTOPc"]])

@@ -2,7 +2,6 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from llmguide import load
 from llmguide.cli.main import main
@@ -32,17 +31,6 @@ def test_in_the_tiny_world_it_gains_true_reward_below_the_frontier(runs):
     assert last["exact/gold"] == pytest.approx(tuned["gold"], abs=1e-4)
 
 
-@pytest.mark.nightly  # it is resumed as sft is, which is tested each time
-def test_a_run_in_two_sittings_ends_as_one(runs):
-    args = ["dpo", "--n-steps", "8", "--checkpoint-every", "4"]
-    for name in ("whole", "stopped"):
-        assert main([*args, "--output", str(runs / name)]) == 0
-    max((runs / "stopped" / "checkpoints").glob("step-*")).unlink()
-    assert main([*args, "--output", str(runs / "stopped")]) == 0
-    one, other = (load_file(runs / name / "model.safetensors") for name in ("whole", "stopped"))
-    assert all(torch.equal(one[name], other[name]) for name in one)
-
-
 @pytest.mark.parametrize("more", [[], ["--lora-rank", "2"]], ids=["plain", "lora"])
 def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, chat_run):
     args = ["--data", written(PAIRS), "--model", str(chat_run), "--output", str(tmp_path / "run")]
@@ -52,6 +40,8 @@ def test_on_comparisons_the_policy_moves_to_the_chosen(more, tmp_path, written, 
     assert score["implicit reward"] > 0.9
     assert score["longer wins"] == 0.0
     assert load_run(tmp_path / "run")[0].config == load_run(chat_run)[0].config
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert [name for name in last if name.endswith("_per_s")] == ["pairs_per_s"]
     torch.testing.assert_close(
         load(tmp_path / "run" / "checkpoints").state_dict(),
         load(tmp_path / "run").state_dict(),
@@ -65,6 +55,11 @@ def test_without_a_model_a_small_one_is_fine_tuned_first(tmp_path, written, caps
     assert main(["dpo", *args, *SMALL]) == 0
     assert "fine-tuned on the chosen completions first" in capsys.readouterr().out
     load_run(tmp_path / "run" / "sft")
+    report = tmp_path / "run" / "sft" / "report.json"
+    written_first = report.read_text()
+    report.unlink()  # as a kill after the model leaves the folder
+    assert main(["dpo", *args, *SMALL]) == 0
+    assert report.read_text() == written_first
 
 
 def test_what_cannot_be_trained_says_why(runs, written, capsys):

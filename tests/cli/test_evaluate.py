@@ -5,7 +5,7 @@ import torch
 
 from llmguide.cli import evaluate
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.fetch import local_copy
 from llmguide.evaluation.benchmark_scores import score_lambada
 from llmguide.evaluation.benchmarks import BBQ_CATEGORIES, LAMBADA_PART, TRUTHFULQA, BBQItem, TruthfulQuestion

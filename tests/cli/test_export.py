@@ -1,5 +1,7 @@
 """What is exported does in transformers what it does here: same ids, same logits, same end."""
 
+import json
+import os
 from itertools import islice
 
 import gguf
@@ -11,16 +13,19 @@ from tests.parity import assert_parity
 
 from llmguide import load
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.data.fetch import PACKAGES
 from llmguide.generation.generate import generate
-from llmguide.models import build, to_hf
+from llmguide.models import build, from_hf, to_hf
+from llmguide.post_training.adapters.lora import apply_lora
+from llmguide.post_training.adapters.peft_files import save_adapter
 from llmguide.post_training.chat import END, START, render_chat
 from llmguide.runs.folder import save_run
 from llmguide.runs.gguf_file import split_name
 from llmguide.runs.packaged import MODELS
 from llmguide.runs.resolve import open_model
 from llmguide.runs.text_generation import open_writer
-from llmguide.runs.transformers_folder import CHATML
+from llmguide.runs.transformers_folder import CHATML, save_transformers
 from llmguide.tokenization.huggingface import to_hf_tokenizer
 from llmguide.tokenization.tokenizer import Tokenizer
 
@@ -343,3 +348,30 @@ def test_an_adapter_opens_in_peft_with_its_base(kind, tmp_path, capsys):
     assert transformers.AutoTokenizer.from_pretrained(folder).eos_token == END
     assert main(["export", str(base), str(tmp_path / "none"), "--format", "peft"]) == 1
     assert "has no adapter" in capsys.readouterr().err
+
+
+def test_an_adapter_names_its_base_as_the_hub_does(tmp_path, capsys):
+    """Not the folder in the cache of this machine where the packaged model is unpacked."""
+    name = "smollm2-135m-instruct"
+    base = tmp_path / f"{name}-{PACKAGES[name].sha256[:16]}-unpacked"
+    small("llama").save_pretrained(base)
+    own = Tokenizer.train("to be or not to be " * 9, 268, special_tokens=["<|endoftext|>", START, END])
+    tokenizer = to_hf_tokenizer(own, eos=END)
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(base)
+    adapted = apply_lora(load(base), rank=2, alpha=4, target_modules=("q_proj", "o_proj"))
+    save_adapter(adapted, tmp_path / "adapter", base=str(base))
+    assert main(["export", str(tmp_path / "adapter"), str(tmp_path / "peft"), "--format", "peft"]) == 0
+    config = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert config["target_modules"] == ["o_proj", "q_proj"]
+    printed = capsys.readouterr().out
+    assert "opens it on HuggingFaceTB/SmolLM2-135M-Instruct\n" in printed
+    assert "a copy of that model in 4 bits" in printed
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_the_files_of_a_run_have_one_mode(tmp_path):
+    tokenizer = to_hf_tokenizer(Tokenizer.train("a", 257, special_tokens=["<|endoftext|>"]))
+    save_transformers(tmp_path, from_hf(small("llama")), tokenizer)
+    assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1

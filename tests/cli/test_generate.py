@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.parity import assert_parity
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import MaskedLM, build, to_hf
 from llmguide.runs.folder import save_run
 from llmguide.runs.text_generation import open_writer, pieces

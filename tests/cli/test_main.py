@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import threading
 import warnings
 
 import pytest
@@ -56,6 +57,20 @@ def test_a_warning_is_one_line(monkeypatch, capsys):
     monkeypatch.setattr(main, "_run", twice)
     assert main.main(["estimate", "presets"]) == 0
     assert capsys.readouterr().err == "llmguide: note: two lines were not read\n"
+
+
+def test_an_error_of_reading_or_writing_in_a_thread_is_one_line(monkeypatch, capsys):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    def command(name, args):
+        thread = threading.Thread(target=full)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(main, "_run", command)
+    assert main.main(["sft"]) == 0
+    assert capsys.readouterr().err == "llmguide: note: [Errno 28] No space left on device\n"
 
 
 def test_without_the_extra_it_names_the_package_to_install(monkeypatch, capsys):

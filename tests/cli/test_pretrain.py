@@ -41,6 +41,45 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_it_takes_a_tokenizer(corpus, tmp_path, capsys):
+    """With --tokenizer, the vocabulary is that of the file, and none is trained."""
+    own = Tokenizer.train("the quick brown fox", 262, special_tokens=["<|endoftext|>"])
+    own.save(tmp_path / "own.json")
+    size = OPTIONS.index("--vocab-size")
+    args = [
+        *OPTIONS[:size],
+        *OPTIONS[size + 2 :],
+        "--n-steps",
+        "1",
+        "--tokenizer",
+        str(tmp_path / "own.json"),
+    ]
+    start = ["pretrain", "--corpus", str(corpus), "--output", str(tmp_path / "run")]
+    assert main([*start, *args]) == 0
+    assert "tokenizer: " not in capsys.readouterr().out
+    model, tokenizer = load_run(tmp_path / "run")
+    assert tokenizer.ranks == own.ranks
+    assert model.config.vocab_size == 262
+    assert main([*start, *args, "--vocab-size", "300"]) == 1
+    assert "--tokenizer has a vocabulary already; drop --vocab-size" in capsys.readouterr().err
+    Tokenizer.train("a", 256).save(tmp_path / "own.json")
+    assert main([*start, *args]) == 1
+    assert "has no special token <|endoftext|>" in capsys.readouterr().err
+
+
+def test_it_says_how_many_passes_a_small_corpus_gets(corpus, tmp_path, capsys):
+    assert pretrain(corpus, tmp_path / "few", "--n-steps", "1") == 0
+    printed = capsys.readouterr().out
+    n_tokens = int(
+        re.search(r"1 steps of 64 tokens, 0.0 passes over ([0-9,]+) tokens\n", printed)[1].replace(",", "")
+    )
+    assert "overfit" not in printed
+    n_steps = 17 * n_tokens // 64 + 1
+    assert pretrain(corpus, tmp_path / "many", "--n-steps", str(n_steps), "--batch-size", "4") == 0
+    printed = capsys.readouterr().out
+    assert f"17.0 passes over {n_tokens:,} tokens\nnote: so many passes may overfit" in printed
+
+
 def test_a_prompt_longer_than_the_context_is_cut(corpus, tmp_path):
     assert pretrain(corpus, tmp_path / "run", "--n-steps", "1", "--prompt", "the lazy dog " * 20) == 0
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from itertools import count
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,6 +19,7 @@ PROMPTS = [{"prompt": f"What is {i} plus 1?", "answer": f"{i + 1}"} for i in ran
     [
         ["pretrain", "--corpus", "ONE_WORD"],
         ["pretrain", "--epochs", "-1"],
+        ["pretrain", "--corpus", "TEXTS", "--vocab-size", "300", "--context-length", "8000"],
         ["sft", "--data", "nowhere.jsonl"],
         ["sft", "--data", "ROWS", "--max-length", "3"],
         ["sft", "--data", "ROWS", "--lr", "-1"],
@@ -41,6 +43,7 @@ def test_it_leaves_nothing_behind(args, tmp_path, written, capsys):
     words = {
         "ROWS": written(PROMPTS),
         "ONE_WORD": str(tmp_path / "one.txt"),
+        "TEXTS": written([{"text": f"the text {i} of them"} for i in range(40)]),
         "NO_MODEL": str(tmp_path / "empty"),
     }
     output = tmp_path / "runs" / "run"
@@ -54,6 +57,24 @@ def test_without_wandb_it_names_the_extra_and_leaves_nothing_behind(command, tmp
     monkeypatch.setitem(sys.modules, "wandb", None)
     assert main([command, "--wandb", "a project", "--output", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == 'llmguide: --wandb needs wandb: pip install "llmguide[wandb]"\n'
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("command", ["pretrain", "sft"])
+def test_without_a_login_to_wandb_it_says_so_before_any_work(command, tmp_path, monkeypatch, capsys):
+    def login():
+        raise errors.Error("No API key configured. Use `wandb login` to log in.")
+
+    errors = SimpleNamespace(Error=type("Error", (Exception,), {}))
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(login=login, errors=errors))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    assert main([command, "--wandb", "a project", "--output", str(tmp_path / "run")]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "llmguide: --wandb: No API key configured. Use `wandb login` to log in. or set WANDB_MODE=offline to "
+        "log to the run folder only\n"
+    )
     assert not (tmp_path / "run").exists()
 
 
@@ -164,4 +185,4 @@ def test_a_text_of_114_kilobytes_is_trained_on_with_defaults(tmp_path, capsys):
     assert [row["step"] for row in rows if "val_loss" in row] == [2]
     assert main([*args, "--epochs", "0.1", "--batch-size", "1", "--accumulation", "2"]) == 0
     out = capsys.readouterr().out
-    assert "steps of 256 of" in out
+    assert "steps of 256 tokens, 0.1 passes over" in out

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.post_training.preferences import corpora
@@ -68,19 +68,6 @@ def test_on_comparisons_it_learns_what_the_words_say(more, tmp_path, written, ca
     [*_, newest] = sorted((tmp_path / "run" / "checkpoints").glob("step-*"))
     assert main(["generate", str(newest)]) == 1
     assert f"{newest} is a reward model, which generates no text" in capsys.readouterr().err
-
-
-@pytest.mark.nightly  # it is resumed as sft is, which is tested each time
-def test_a_run_in_two_sittings_ends_as_one(tmp_path, written):
-    args = ["reward", "--data", written(PAIRS), *SMALL, "--n-steps", "4", "--checkpoint-every", "2"]
-    for name in ("whole", "stopped"):
-        assert main([*args, "--output", str(tmp_path / name)]) == 0
-    max((tmp_path / "stopped" / "checkpoints").glob("step-*")).unlink()
-    assert main([*args, "--output", str(tmp_path / "stopped")]) == 0
-    heads = [
-        with_head(tmp_path / name, load_run(tmp_path / name)[0]).state_dict() for name in ("whole", "stopped")
-    ]
-    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
 
 
 def test_peoples_ratings_come_with_the_ceiling(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import torch
 
 from llmguide.cli.main import main
 from llmguide.coding.client import Completion, Endpoint, Request
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.post_training.chat import END, START, render_chat

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests.parity import assert_parity
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.post_training.toy.frontier import divergence, expected
 from llmguide.post_training.toy.world import completion_logprobs, tiny_world
@@ -45,6 +45,7 @@ def test_in_the_tiny_world_it_reports_exactly_where_the_policy_stands(runs, caps
     assert untrained["gold"] < tuned["gold"] < tuned["best_gold"]
     lines = [json.loads(line) for line in (runs / "sft" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == list(range(2, 41, 2))
+    assert "response_tokens_per_s" in lines[0]
     assert list((runs / "sft" / "logs").glob("events.out.tfevents*"))
     assert main(["generate", str(runs / "sft")]) == 1
     assert "a model without a tokenizer" in capsys.readouterr().err
@@ -103,17 +104,29 @@ def test_conversations_with_one_system_message_are_held_out_too(tmp_path, writte
     assert re.search(r"loss per token, \d+ held-out conversations", capsys.readouterr().out)
 
 
-def test_it_tells_that_all_or_none_are_held_out(tmp_path, written, capsys):
+def test_it_holds_out_one_of_few_and_says_so(tmp_path, written, capsys):
     # the hashes of these prompts are from 0.096 to 0.791 of their range
     args = ["sft", "--data", written([{"prompt": word, "completion": "Yes."} for word in "abcdef"])]
     args += [*SMALL, "--n-steps", "1", "--output", str(tmp_path / "run")]
     assert main([*args, "--held-out", "0.8"]) == 1
     assert "all 6 conversations are held out; give more, or a smaller --held-out" in capsys.readouterr().err
-    none = "none of the 6 conversations are held out with --held-out 0.05; raise it"
+    one = "held out: 1 of the 6 conversations, as --held-out 0.05 is none\n"
     assert main([*args, "--held-out", "0"]) == 0
-    assert none not in capsys.readouterr().out
+    assert one not in capsys.readouterr().out
     assert main([*args[:-1], str(tmp_path / "other")]) == 0
-    assert none in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert one in printed
+    assert "loss per token, 1 held-out conversations:" in printed
+
+
+def test_it_says_that_conversations_with_one_prompt_cannot_be_held_out(tmp_path, written, capsys):
+    rows = [{"prompt": "a", "completion": reply} for reply in ("Yes.", "No.")]
+    args = ["--data", written(rows), *SMALL, "--n-steps", "1", "--output", str(tmp_path / "run")]
+    assert main(["sft", *args]) == 0
+    assert (
+        "none of the 2 conversations are held out, because all have the same prompt"
+        in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("share", ["1", "1.5", "-0.1", "nan"])
@@ -207,7 +220,10 @@ def test_two_processes_train_the_same_model_as_one(tmp_path, written):
     [
         (["--model", "runs/x"], "give --data"),
         (["--data", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
-        (["--data", "ROWS", "--context-length", "8"], "no conversations of at most 8 tokens"),
+        (
+            ["--data", "ROWS", "--context-length", "8"],
+            "give shorter ones, or change --max-length or --context-length\n",
+        ),
         (["--data", "ROWS", "--accumulation", "0"], "gradient_accumulation_steps=0 must be at least 1"),
         (["--data", "ROWS", "--lr", "nan"], "lr=nan must be above 0\n"),
         (["--data", "ROWS", "--seed", "-1"], "seed=-1 must be at least 0\n"),

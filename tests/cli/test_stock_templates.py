@@ -11,7 +11,7 @@ import transformers
 import trl
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.runs import fine_tune
 from llmguide.training.losses import batch_loss

@@ -7,7 +7,8 @@ import transformers
 from tests.parity import assert_parity
 from torch.utils.flop_counter import FlopCounterMode
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.costs.flops import (
     attention_crossover,
     attention_fraction,
@@ -15,7 +16,6 @@ from llmguide.costs.flops import (
     mfu,
     training_flops,
 )
-from llmguide.presets import PRESETS
 
 A100, H100 = 312e12, 989e12
 

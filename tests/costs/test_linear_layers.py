@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmguide.config.presets import PRESETS
 from llmguide.costs.linear_layers import linear_shapes, lora_params, nf4_bits, quantized_bytes
-from llmguide.presets import PRESETS
 
 # LLaMA-1 (arXiv:2302.13971, table 2) differs from LLaMA-2 in its two middle sizes
 LLAMA_33B = dataclasses.replace(

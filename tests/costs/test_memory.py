@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.parity import assert_parity
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.costs.memory import (
     activation_bytes,
     attention_score_bytes,
@@ -20,7 +21,6 @@ from llmguide.costs.memory import (
     memory_estimate,
     model_state_bytes,
 )
-from llmguide.presets import PRESETS
 
 KIB, GIB = 2**10, 2**30
 

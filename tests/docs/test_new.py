@@ -46,7 +46,7 @@ def test_a_new_page_has_its_title_and_its_own_name() -> None:
         ("", "'' is neither a page"),
         ("learn/softmax.md", "is neither a page"),
         ("src/llmguide/softmax.py", "is neither a page"),
-        ("src/llmguide/layers/softmax.py", "the folders are tokenization, nn,"),
+        ("src/llmguide/layers/softmax.py", "the folders are config, tokenization, nn,"),
         ("src/llmguide/nn/caps/softmax.py", "src/llmguide/nn/caps has no __init__.py"),
         ("docs/learn/Soft_caps.md", "Soft_caps.md: a page has a name in lower-case letters"),
         ("src/llmguide/nn/soft-caps.py", "soft-caps.py: a module has a name in lower-case letters"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.fetch import local_copy
 from llmguide.evaluation.benchmark_scores import (
     bbq_scores,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.evaluation.likelihood import bits_per_byte, perplexity, text_logprobs
 from llmguide.evaluation.multiple_choice import Question, continuation_logprobs, last_word, multiple_choice
 from llmguide.models import build, to_hf

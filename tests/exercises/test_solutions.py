@@ -12,6 +12,7 @@ import torch.nn.functional as F
 
 from llmguide import ModelConfig, build, direct_logit_attribution, patch_residual, record_activations
 from llmguide.coding.patterns.dynamic import edit_distance
+from llmguide.config.presets import PRESETS
 from llmguide.costs.memory import kv_cache_bytes, latent_cache_bytes_per_token
 from llmguide.exercises import exercise, grade
 from llmguide.exercises.coding.generated_code import END, scan
@@ -24,7 +25,6 @@ from llmguide.post_training.adapters.quantization import absmax_int8
 from llmguide.post_training.preferences.reward_model import bradley_terry_loss
 from llmguide.post_training.rl.grpo_losses import has_signal, leave_one_out_advantages
 from llmguide.post_training.rl.ppo_losses import gae
-from llmguide.presets import PRESETS
 
 
 def solution(name):

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.models.test_models import CONFIGS, SIZES, lively, tokens
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation import _fast_decoding, _fast_linear
 from llmguide.generation._fast_decoding import decoding_step
 from llmguide.generation.generate import generate
 from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Llama, Transformer, build
-from llmguide.models.encoder_decoder import Reading
+from llmguide.models.encoder_decoder import EncodedSource
 from llmguide.nn._int4 import pack_int4
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.q4 import Q4Linear, quantize_q4
@@ -71,8 +71,8 @@ def test_steps_of_an_encoder_decoder(norm_position, positions, is_padded):
     model = lively(Transformer(ModelConfig(**SIZES, architecture="encoder-decoder", **changes)))
     source, target = tokens(2, 7), tokens(2, 9, seed=1)
     source_mask = torch.tensor([[1] * 7, [1, 0, 0, 1, 1, 1, 0]]) if is_padded else None
-    reading = Reading(model, source, source_mask)
-    steps = logits_of_steps(reading, target, None, prompt=1, rows=2, tokens=1000)
+    encoded = EncodedSource(model, source, source_mask)
+    steps = logits_of_steps(encoded, target, None, prompt=1, rows=2, tokens=1000)
     with torch.no_grad():
         expected = model(source, target, source_mask=source_mask)
     torch.testing.assert_close(steps, expected, atol=1e-5, rtol=1e-5)

@@ -13,7 +13,7 @@ from tests.models.tiny import V, hf_model, random_decoder
 from tests.parity import assert_parity
 from transformers import MarianConfig, MarianMTModel
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.beam_search import beam_search
 from llmguide.generation.checks import check_request
 from llmguide.generation.generate import generate, stream
@@ -22,7 +22,7 @@ from llmguide.generation.speculative import speculative_generate
 from llmguide.generation.steps import new_cache, next_logits
 from llmguide.models import Transformer, build, from_hf
 from llmguide.models.decoder_protocol import Decoder
-from llmguide.models.encoder_decoder import Reading
+from llmguide.models.encoder_decoder import EncodedSource
 from llmguide.nn.positions import sinusoidal_positions
 
 PEER = "transformers.GenerationMixin.generate"
@@ -388,7 +388,7 @@ def test_encoder_decoder_drafts_for_another():
     model, draft = marian()[1], marian(seed=1)[1]
     source, start = prompts(1, 8), torch.tensor([[2]])
     out = speculative_generate(
-        Reading(model, source), Reading(draft, source), start, 15, n_draft=3, temperature=0.0
+        EncodedSource(model, source), EncodedSource(draft, source), start, 15, n_draft=3, temperature=0.0
     )
     assert torch.equal(out, generate(model, source, 15, start_id=2, temperature=0.0))
 
@@ -556,7 +556,7 @@ def test_bad_requests_of_other_architectures():
         beam_search(model, ids, 1, n_beams=2, start_id=V)
     with pytest.raises(ValueError, match="at least one token"):
         generate(model, ids[:, :0], 1, start_id=2)
-    with pytest.raises(ValueError, match=r"pass Reading\(model, source\)"):
+    with pytest.raises(ValueError, match=r"pass EncodedSource\(model, source\)"):
         check_request(model, ids, 1)
     with pytest.raises(ValueError, match="cannot predict a next token: read the logits of MaskedLM"):
         generate(from_hf(hf_model("bert-mlm")), ids, 1)

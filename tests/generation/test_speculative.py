@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.models.tiny import V, hf_model
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.generation.sampling import Sampler
 from llmguide.generation.speculative import speculative_generate, verify

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.interpretability.activations import record_activations
 from llmguide.interpretability.attribution import component_names, direct_logit_attribution
 from llmguide.interpretability.induction_circuit import induction_circuit

@@ -52,3 +52,10 @@ def test_accuracy_is_the_fraction_of_correct_vectors():
     assert probe_accuracy(
         probe, torch.tensor([[1.0], [-1.0], [2.0]]), torch.tensor([1, 1, 0])
     ) == pytest.approx(1 / 3)
+
+
+def test_the_probe_is_on_the_device_of_its_vectors():
+    x, labels = torch.tensor([[-1.0], [1.0]]), torch.tensor([0, 1])
+    with torch.device("meta"):  # the default device, where nothing can be computed
+        probe = fit_probe(x, labels, 2)
+    assert probe_accuracy(probe, x, labels) == 1.0

@@ -145,3 +145,11 @@ def test_top_examples_are_the_largest_values_of_one_feature():
 def test_k_must_fit_the_dictionary(k):
     with pytest.raises(ValueError, match=rf"k is {k}: it must be from 1 to n_features, 3"):
         SparseAutoencoder(2, 3, k=k)
+
+
+def test_an_autoencoder_is_trained_on_the_device_of_its_vectors():
+    x = torch.eye(3).repeat(8, 1)
+    expected = train_sae(x, 6, k=1, n_steps=8, batch_size=16, resample_every=2)
+    with torch.device("meta"):  # the default device, where nothing can be computed
+        sae = train_sae(x, 6, k=1, n_steps=8, batch_size=16, resample_every=2)
+    assert torch.equal(sae(x), expected(x))

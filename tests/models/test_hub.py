@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import constants
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build, to_hf
 from llmguide.models.huggingface.convert import load_hf
 from tests.models.tiny import hf_model
@@ -135,7 +135,7 @@ def test_only_the_config_is_fetched_for_an_estimate(tmp_path, capsys):
     [
         ({"model_type": "gemma3"}, "model_type 'gemma3' is not among gpt2, bloom, bert, llama, mistral"),
         ({"model_type": "gpt2", "quantization_config": {}}, "choose the unquantized model"),
-        ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention=True has no equal"),
+        ({"model_type": "gpt2", "add_cross_attention": True}, "add_cross_attention=True has no counterpart"),
     ],
     ids=["family", "quantized", "cross-attention"],
 )

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.models import GPT, Encoder, Llama, MaskedLM, Transformer, build
 from llmguide.nn.kv_cache import KVCache
-from llmguide.presets import PRESETS
 from tests.parity import assert_parity
 
 V = 13

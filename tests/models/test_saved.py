@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import llmguide
 from llmguide import ModelConfig, build, load, save, to_hf
 from llmguide.models.saved import is_saved
+from llmguide.post_training.adapters.lora import apply_lora, merge_lora, remove_lora
+from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.runs import resolve
 
 TINY = ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3)
@@ -48,6 +51,43 @@ def test_a_model_that_build_does_not_make_is_refused(tmp_path):
         save(encoder, tmp_path)
 
 
+def adapted(model):
+    apply_lora(model, rank=2, alpha=4, target_modules="q_proj")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+def save_hf(model, folder):
+    to_hf(model).save_pretrained(folder)
+
+
+CHANGES = {
+    "adapters": adapted,
+    "merged adapters": lambda model: merge_lora(adapted(model)),
+    "quantized layers": lambda model: quantize_model(model, "q_proj"),
+    "a head with a bias": lambda model: setattr(model, "head", torch.nn.Linear(12, 11)) or model,
+}
+
+
+@pytest.mark.parametrize("write", [save, save_hf])
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_could_not_be_opened_is_not_written(tmp_path, change, write):
+    model = CHANGES[change](build(TINY))
+    with pytest.raises(ValueError, match="merge_lora and remove_lora"):
+        write(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("write", [save, save_hf])
+def test_a_merged_model_without_its_adapters_comes_back(tmp_path, write):
+    model = adapted(build(replace(TINY, activation="gelu_tanh"))).eval()
+    expected = model(IDS)
+    write(remove_lora(merge_lora(model)), tmp_path)
+    torch.testing.assert_close(load(tmp_path)(IDS), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_a_loaded_model_can_be_saved_over_itself(tmp_path):
     save(build(TINY), tmp_path)
     model = load(tmp_path)
@@ -63,6 +103,24 @@ def test_one_load_opens_every_kind(tmp_path, monkeypatch):
     monkeypatch.setattr(resolve, "unpacked", lambda name: tmp_path / "theirs")
     for place in (tmp_path / "ours", str(tmp_path / "theirs"), "smollm2-135m-instruct"):
         torch.testing.assert_close(llmguide.load(place)(IDS), model(IDS))
+
+
+def test_a_byte_that_changes_is_noticed(tmp_path):
+    save(build(TINY), tmp_path)
+    path = tmp_path / "model.safetensors"
+    intact = path.read_bytes()
+    start = 8 + int.from_bytes(intact[:8], "little")  # of the tensors
+    for place in (start, (start + len(intact)) // 2, len(intact) - 1):
+        path.write_bytes(intact[:place] + bytes([intact[place] ^ 1]) + intact[place + 1 :])
+        with pytest.raises(ValueError, match=r"the tensors of model\.safetensors are not those"):
+            load(tmp_path)
+
+
+def test_a_file_of_another_program_is_read(tmp_path):
+    model = build(TINY).eval()
+    save(model, tmp_path)
+    save_file(load_file(tmp_path / "model.safetensors"), tmp_path / "model.safetensors")
+    assert torch.equal(load(tmp_path)(IDS), model(IDS))
 
 
 def test_other_folders_are_told_apart(tmp_path):

@@ -6,13 +6,14 @@ from tests.parity import assert_parity
 from transformers import DynamicCache, LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
+from llmguide.models import build
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.masks import padding_mask
 from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.positions import alibi_bias
 from llmguide.nn.rope import rope_tables
-from llmguide.presets import PRESETS
 
 
 def config(**changes):
@@ -201,6 +202,20 @@ def test_crop_in_a_window_needs_the_tokens_before():
     assert k[0, 0, :, 0].tolist() == [oldest, oldest + 1, 90]
     with pytest.raises(ValueError, match="a window of 3 needs token"):
         cache.crop(oldest + 1)
+
+
+@pytest.mark.parametrize(
+    ("windows", "reach"),
+    [
+        ({}, "all tokens"),
+        ({"sliding_window": 3, "n_full_layers": 1}, "all tokens"),
+        ({"sliding_window": 4}, "4 tokens"),
+    ],
+)
+def test_a_window_that_drops_what_a_layer_sees_is_refused(windows, reach):
+    model = build(config(**windows))
+    with pytest.raises(ValueError, match=f"window=3 drops keys of this layer, which attends to {reach}"):
+        model(torch.zeros(1, 2, dtype=torch.long), cache=KVCache(2, window=3))
 
 
 @pytest.mark.parametrize("rows", [[1, 1], [0, 0, 1, 1, 1], [1]])

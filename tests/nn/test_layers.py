@@ -15,7 +15,7 @@ from transformers.models.gpt2.modeling_gpt2 import GPT2MLP
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 from transformers.models.mixtral.modeling_mixtral import MixtralSparseMoeBlock, load_balancing_loss_func
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn import feed_forward, mixture_of_experts, norms
 from llmguide.nn.block import Block
 
@@ -310,3 +310,9 @@ def test_dropout_only_while_training():
     assert torch.equal(block.eval()(inputs), block(inputs))
     torch.manual_seed(0)
     assert not torch.equal(block.train()(inputs), block(inputs))
+
+
+@pytest.mark.parametrize("name", ["silu", "swiglu", "Gelu"])
+def test_an_unknown_activation_is_refused(name):
+    with pytest.raises(ValueError, match=f"activation='{name}' must be relu, gelu or gelu_tanh"):
+        feed_forward.activate(torch.ones(2), name)

@@ -8,7 +8,7 @@ from transformers import GPT2Config, LlamaConfig
 from transformers.models.gpt2.modeling_gpt2 import GPT2Attention
 from transformers.models.llama.modeling_llama import LlamaAttention, LlamaRotaryEmbedding
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn.masks import causal_mask, padding_mask, sliding_window_mask
 from llmguide.nn.multi_head_attention import MultiHeadAttention
 from llmguide.nn.positions import alibi_bias

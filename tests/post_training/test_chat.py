@@ -13,7 +13,7 @@ from tests.parity import assert_parity
 
 from llmguide.post_training.assistant_turns import LEARN, STOP, mark_turns
 from llmguide.post_training.chat import END, START, chatml, jinja, own_template, render_chat
-from llmguide.post_training.tokenizer_interface import Coder, as_coder
+from llmguide.post_training.tokenizer_interface import TokenizerAdapter, as_adapter
 from llmguide.tokenization.tokenizer import Tokenizer
 
 CHATML = (
@@ -273,6 +273,19 @@ def test_a_template_without_tools_is_refused(ours, talk, field):
         render_chat(talk, ours)
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ 'a' * 10 ** 30 }}",
+        "{{ 1 / 0 }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+    ],
+)
+def test_a_template_that_cannot_be_computed_is_refused(source):
+    with pytest.raises(ValueError, match="the chat template does not take these messages"):
+        jinja(source)([{"role": "user", "content": "Hi"}], False)
+
+
 def test_what_a_template_refuses_is_an_error_of_the_messages(with_ends):
     source = (Path(trl.__file__).parent / "chat_templates" / "gemma.jinja").read_text()
     with pytest.raises(ValueError, match="template does not take these messages: System role not supported"):
@@ -353,8 +366,8 @@ def test_a_token_of_one_character_is_escaped():
 
 
 def test_a_custom_coder():
-    coder = Coder({START, END}, lambda text, control: ([len(text)], [(0, len(text))]))
-    assert render_chat([BOT], coder).ids == [len(f"{START}assistant\nHo{END}\n")]
+    adapter = TokenizerAdapter({START, END}, lambda text, control: ([len(text)], [(0, len(text))]))
+    assert render_chat([BOT], adapter).ids == [len(f"{START}assistant\nHo{END}\n")]
 
 
 @pytest.mark.parametrize(("max_length", "kept"), [(10_000, TALK), (60, [TALK[0], *TALK[3:]])])
@@ -390,10 +403,20 @@ def test_refused_tokenizers(hf):
     with pytest.raises(ValueError, match="no control tokens"):
         render_chat([BOT], Tokenizer.train("", 256))
     with pytest.raises(TypeError, match="str is not a Tokenizer"):
-        as_coder("gpt2")
+        as_adapter("gpt2")
     bare = transformers.PreTrainedTokenizerFast(tokenizer_object=hf.backend_tokenizer)
     with pytest.raises(ValueError, match="no chat_template"):
         own_template(bare)
+
+
+def test_of_several_templates_the_default_is_taken(hf):
+    tokenizer = deepcopy(hf)
+    tokenizer.chat_template = {"default": CHATML, "tool_use": "{{ messages[0].tools }}"}
+    texts = [make([BOT], add_generation_prompt=False) for make in (own_template(tokenizer), jinja(CHATML))]
+    assert texts[0] == texts[1]
+    tokenizer.chat_template = {"tool_use": CHATML}
+    with pytest.raises(ValueError, match="multiple chat templates with no default"):
+        own_template(tokenizer)
 
 
 def test_a_template_that_does_not_teach_to_stop(ours):

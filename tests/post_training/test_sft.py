@@ -19,7 +19,7 @@ from llmguide.data.tokens.windows import IGNORE_INDEX, Batch, Sequences
 from llmguide.models import build
 from llmguide.post_training import sft
 from llmguide.post_training.chat import END, START
-from llmguide.post_training.sft import Conversations, completion, finetune, sft_loss, shifted
+from llmguide.post_training.sft import SFTDataset, completion, finetune, sft_loss, shifted
 from llmguide.tokenization.tokenizer import Tokenizer
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
@@ -85,16 +85,16 @@ def test_packing_does_not_compare_each_example_with_all_rows(monkeypatch):
 
     for module in (packing, sft):
         monkeypatch.setattr(module, "best_fit", refused, raising=False)
-    assert Conversations(EXAMPLES, pack_to=9).rows == [[3], [0, 1, 2]]
+    assert SFTDataset(EXAMPLES, pack_to=9).rows == [[3], [0, 1, 2]]
 
 
 @pytest.mark.parametrize("name", ["gpt", "llama", "mixtral"])
 def test_packed_equals_one_by_one(name):
     """No example sees another: loss and gradients of a packed row are the mean of its examples'."""
     results = []
-    packed = Conversations(EXAMPLES, pack_to=18).batch(0, 1)
+    packed = SFTDataset(EXAMPLES, pack_to=18).batch(0, 1)
     assert (packed.targets != IGNORE_INDEX).sum() == 8
-    for batches in ([packed], [Conversations([example]).batch(0, 1) for example in EXAMPLES]):
+    for batches in ([packed], [SFTDataset([example]).batch(0, 1) for example in EXAMPLES]):
         model = lively(build(CONFIGS[name]))
         losses = [batch_loss(model, batch) for batch in batches]
         loss = sum(mean * n for mean, n in losses) / 8
@@ -106,8 +106,8 @@ def test_packed_equals_one_by_one(name):
 
 def test_padded_equals_one_by_one():
     model = lively(build(CONFIGS["gpt"]))
-    loss, n = batch_loss(model, Conversations(EXAMPLES).batch(0, 4))
-    alone = [batch_loss(model, Conversations([example]).batch(0, 1)) for example in EXAMPLES]
+    loss, n = batch_loss(model, SFTDataset(EXAMPLES).batch(0, 4))
+    alone = [batch_loss(model, SFTDataset([example]).batch(0, 1)) for example in EXAMPLES]
     torch.testing.assert_close(loss, sum(mean * k for mean, k in alone) / 8)
     assert n == sum(k for _, k in alone) == 8
 
@@ -122,7 +122,7 @@ def test_an_epoch_has_every_target_once(sizes, pack_to, epoch):
     """Whatever the row, the batch size and the epoch; and any part of the order can be had alone."""
     ids = iter(range(1, 1000))
     examples = [completion([next(ids) for _ in range(a)], [next(ids) for _ in range(b)]) for a, b in sizes]
-    data = Conversations(examples, pack_to=pack_to, seed=3)
+    data = SFTDataset(examples, pack_to=pack_to, seed=3)
     assert isinstance(data, Sequences)
     whole = data.batch(epoch * len(data), len(data))
     found = whole.targets[whole.targets != IGNORE_INDEX].tolist()
@@ -132,17 +132,17 @@ def test_an_epoch_has_every_target_once(sizes, pack_to, epoch):
 
 
 def test_padding_is_no_target():
-    batch = Conversations(EXAMPLES, pack_to=10).batch(0, 2)
+    batch = SFTDataset(EXAMPLES, pack_to=10).batch(0, 2)
     assert (batch.targets[batch.document_ids == PADDING] == IGNORE_INDEX).all()
 
 
 def test_refusals():
     with pytest.raises(ValueError, match="no example"):
-        Conversations([])
+        SFTDataset([])
     with pytest.raises(ValueError, match=r"examples \[1\] are fully masked"):
-        Conversations([EXAMPLES[0], completion([1, 2], [])])
+        SFTDataset([EXAMPLES[0], completion([1, 2], [])])
     with pytest.raises(ValueError, match="do not fit rows of 4"):
-        Conversations(EXAMPLES, pack_to=4)
+        SFTDataset(EXAMPLES, pack_to=4)
     with pytest.raises(ValueError, match="there is no loss"):
         sft_loss(torch.zeros(1, 2, 3), torch.full((1, 2), IGNORE_INDEX))
 
@@ -201,7 +201,7 @@ def test_accumulation_weighs_tokens():
     """One batch of four examples and four of one, which have different numbers of targets, learn alike."""
     gradients = []
     for size in (4, 1):
-        model, data = lively(build(CONFIGS["gpt"])), Conversations(EXAMPLES)
+        model, data = lively(build(CONFIGS["gpt"])), SFTDataset(EXAMPLES)
         batches = [data.batch(first, size) for first in range(0, 4, size)]
         loss, n = accumulate_gradients(model, batches, loss=batch_loss)
         assert n == 8

@@ -1,6 +1,6 @@
 import pytest
 
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.curriculum import InOrder, competence, paced
 
 
@@ -34,7 +34,7 @@ def test_batches_are_those_of_conversations_in_the_order_given():
     ordered = InOrder(examples)
     assert len(ordered) == 4
     batch = ordered.batch(3, 3)  # the last one, and again the first two
-    alone = [Conversations([examples[i]]).batch(0, 1) for i in (3, 0, 1)]
+    alone = [SFTDataset([examples[i]]).batch(0, 1) for i in (3, 0, 1)]
     for row, one in enumerate(alone):
         width = one.inputs.shape[1]
         assert batch.inputs[row, :width].tolist() == one.inputs[0].tolist()

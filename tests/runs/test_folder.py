@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.rope_scaling import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling
 from llmguide.models import build
 from llmguide.models.saved import is_saved
-from llmguide.rope_scaling import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling
 from llmguide.runs.folder import claim, load_run, n_params, save_run
 from llmguide.runs.provenance import digest
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -86,6 +86,16 @@ def test_other_data_are_named_unless_another_option_selects_them(tmp_path):
         claim(tmp_path, run | {"data_sha256": digest(["ab"])})
     with pytest.raises(ValueError, match=r"has a run with other seed=1 \(was 0\); give another"):
         claim(tmp_path, run | {"seed": 1, "data_sha256": digest("ba")})
+
+
+def test_a_path_is_the_same_however_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    claim(tmp_path, {"corpus": "books", "vocab_size": 300})
+    (tmp_path / "metrics.jsonl").write_text("")
+    for corpus in ("books/", "./books", str(tmp_path / "books")):
+        claim(tmp_path, {"corpus": corpus, "vocab_size": 300})
+    with pytest.raises(ValueError, match=r"has a run with other corpus='book' \(was 'books'\)"):
+        claim(tmp_path, {"corpus": "book", "vocab_size": 300})
 
 
 def test_only_the_options_of_a_group_that_differ_are_named(tmp_path):

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import load_file
 
 from llmguide.cli.main import ALIASES, OTHERS, main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.models.saved import load_saved
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear, dequantize_model, quantize_model
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.runs.folder import n_params
 from llmguide.runs.options import Lora, Steps, schedule
 from llmguide.training.losses import batch_loss
@@ -69,7 +69,7 @@ def test_accumulated_gradients_equal_those_of_the_larger_batch_in_double_precisi
     torch.manual_seed(0)
     model = build(CONFIG).double()
     loss = batch_loss
-    data = Conversations(examples(8))
+    data = SFTDataset(examples(8))
     if stage != "sft":
         pairs = [PreferencePair(a, b) for a, b in zip(examples(8), examples(16)[8:], strict=True)]
         data = PreferenceDataset(pairs)

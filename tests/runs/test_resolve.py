@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import llmguide
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.post_training.chat import END, START
 from llmguide.runs import resolve

@@ -4,13 +4,13 @@ from functools import partial
 
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.nn.q4 import Q4Embedding, Q4Linear, quantize_q4
 from llmguide.post_training.adapters.lora import adapter_state, apply_lora
 from llmguide.post_training.preferences.dpo import dpo_loss, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import batch_loss
 from llmguide.training.train import train
@@ -56,7 +56,9 @@ def small_model():
 
 def with_adapter(model):
     """Add an adapter to the linear layers of all blocks."""
-    apply_lora(model, rank=2, alpha=4, targets=["q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down"])
+    apply_lora(
+        model, rank=2, alpha=4, target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate", "up", "down"]
+    )
     for i, (_, tensor) in enumerate(adapter_state(model).items()):
         tensor.copy_(waves(*tensor.shape, phase=i, size=0.1))
 
@@ -66,7 +68,7 @@ def gradients(model):
     found = {}
     pairs = PreferenceDataset(PAIRS, ref_logprobs=torch.tensor([[-9.0, -8.0]]))
     objective = preference_objective(partial(dpo_loss, beta=0.5))
-    for kind, loss, data in (("sft", batch_loss, Conversations(EXAMPLES)), ("dpo", objective, pairs)):
+    for kind, loss, data in (("sft", batch_loss, SFTDataset(EXAMPLES)), ("dpo", objective, pairs)):
         model.zero_grad()
         mean, _ = loss(model, data.batch(0, len(data)))
         mean.backward()
@@ -97,7 +99,7 @@ def trained(folder=None, stop_after=None):
         n_steps=6, batch_size=1, lr=1e-2, eps=1e-6, checkpoint_every=1, keep_last=2, log_every=1
     )
     try:
-        train(model, Conversations(EXAMPLES), config, folder=folder, logger=Stop(stop_after))
+        train(model, SFTDataset(EXAMPLES), config, folder=folder, logger=Stop(stop_after))
     except KeyboardInterrupt:
         return None
     return {name: tensor.tolist() for name, tensor in adapter_state(model).items()}

@@ -56,10 +56,10 @@ packed, windows = Packed(shards, 32), Windows(shards, 32)
 data = [packed, windows, Mixture([packed, windows], [0.7, 0.3])]
 [packed.report, [each.batch(first, 80) for each in data for first in (0, 990, 10**12)]]""",
     f"""{RANDOM}
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 lengths = [(rng.randrange(1, 9), rng.randrange(1, 9)) for _ in range(50)]
 examples = [completion([i] * prompt, [i + 50] * rest) for i, (prompt, rest) in enumerate(lengths)]
-[Conversations(examples, pack_to=size).batch(0, 70) for size in (None, 16, 40)]""",
+[SFTDataset(examples, pack_to=size).batch(0, 70) for size in (None, 16, 40)]""",
     f"""{RANDOM}
 from llmguide.post_training.preferences.baselines import accuracy_interval
 pairs = [tuple(map(str, rng.choices(range(30), k=rng.choice((1, 2, 3))))) for _ in range(80)]
@@ -89,7 +89,7 @@ from llmguide.projects.analysis.held_out_bits import best_ngram_bits
 order, bits = best_ngram_bits(texts[:40], texts[40:])
 order, [each.tolist() for each in bits]""",
     f"""{RANDOM}
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.projects.analysis.held_out_bits import byte_bits
 from llmguide.tokenization.tokenizer import Tokenizer

@@ -46,7 +46,7 @@ import json
 from pathlib import Path
 import torch
 from llmguide import generate
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.q4_files import load_q4
 from llmguide.nn import q4
 assert q4.kernel
@@ -96,12 +96,12 @@ from llmguide import TrainConfig, apply_lora, train
 from llmguide.models.saved import load_saved
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.examples import render_examples
-from llmguide.post_training.sft import Conversations
+from llmguide.post_training.sft import SFTDataset
 from llmguide.runs.transformers_folder import load_tokenizer
 model, tokenizer = load_saved(folder), load_tokenizer(folder)
 torch.manual_seed(0)
-apply_lora(model, rank=8, alpha=16, targets=["q_proj", "v_proj"])
-data = Conversations(render_examples({EXAMPLES!r}, tokenizer, max_length=65), pack_to=64)
+apply_lora(model, rank=8, alpha=16, target_modules=["q_proj", "v_proj"])
+data = SFTDataset(render_examples({EXAMPLES!r}, tokenizer, max_length=65), pack_to=64)
 train(model, data, TrainConfig(n_steps=10, batch_size=1, lr=5e-3, eps=1e-5, weight_decay=0.0))
 state = adapter_state(model)
 """

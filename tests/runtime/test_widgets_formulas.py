@@ -9,12 +9,12 @@ import pytest
 from site_tools import DOCS
 from tests.runtime.node import WIDGETS, node
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.costs import memory, scaling_laws
 from llmguide.costs.flops import forward_flops_per_token, training_flops
 from llmguide.costs.gpus import gpu_hours
 from llmguide.costs.linear_layers import linear_shapes, lora_params, nf4_bits, quantized_bytes
-from llmguide.presets import PRESETS
 
 FORMULAS = WIDGETS / "formulas.js"
 DECODERS = {name: config for name, config in PRESETS.items() if config.architecture == "decoder"}

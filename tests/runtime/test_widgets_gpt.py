@@ -11,7 +11,7 @@ import torch
 from site_tools.export_model import LIMIT, described, packed
 from tests.runtime.node import WIDGETS, node
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.generate import generate
 from llmguide.models import build
 from llmguide.models.gpt import GPT

@@ -8,7 +8,7 @@ from copy import deepcopy
 
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.beam_search import beam_search
 from llmguide.generation.generate import generate
 from llmguide.generation.speculative import speculative_generate
@@ -151,14 +151,14 @@ def after_pretraining():
     data = preference_data(world, pairs).with_reference(policy, batch_size=64)
     objective = preference_objective(dpo_loss)
     found["DPO"] = losses(train(deepcopy(policy), data, preference_learning(n), loss=objective))
-    adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, targets=LINEAR)
+    adapted = apply_lora(deepcopy(policy), rank=4, alpha=4, target_modules=LINEAR)
     found["LoRA"] = losses(train(adapted, data, preference_learning(n), loss=objective))
     with torch.no_grad():
         found["merged"] = completion_logprobs(merge_lora(adapted).eval(), world)[:, :5].tolist()
     quantized = quantize_model(deepcopy(policy), LINEAR)
     with torch.no_grad():
         found["NF4"] = completion_logprobs(quantized, world)[:, :5].tolist()
-    on_four_bits = apply_lora(quantized, rank=4, alpha=4, targets=LINEAR)
+    on_four_bits = apply_lora(quantized, rank=4, alpha=4, target_modules=LINEAR)
     found["QLoRA"] = losses(train(on_four_bits, data, preference_learning(n), loss=objective))
     return found
 

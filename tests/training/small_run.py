@@ -6,7 +6,7 @@ import torch
 from tests.seed import SEED
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.tokens.windows import Batch
 from llmguide.models import build
 from llmguide.training.config import TrainConfig

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.training.activation_checkpointing import find_blocks, training_blocks
 from llmguide.training.losses import next_token_loss

@@ -11,8 +11,11 @@ from tests.parity import assert_parity
 
 from llmguide.data.tokens.windows import Batch
 from llmguide.models import build, from_hf
+from llmguide.nn.mixture_of_experts import load_balancing_loss
+from llmguide.training.activation_checkpointing import training_blocks
 from llmguide.training.losses import (
     batch_loss,
+    cross_entropy,
     linear_cross_entropy,
     next_token_loss,
     token_logprobs,
@@ -142,6 +145,41 @@ def test_the_loss_of_a_batch_equals_cross_entropy(name):
         against="torch.nn.functional.cross_entropy",
         atol=1e-6,
     )
+
+
+@pytest.mark.parity
+def test_a_mixture_trains_with_its_balancing_loss():
+    """As in transformers with one layer; of several it takes the mean load, where each could be uneven."""
+    hf, ids = hf_model("mixtral").train(), tokens(3, 9)
+    del hf.model.layers[1:]
+    hf.config.num_hidden_layers, hf.router_aux_loss_coef = 1, 0.01
+    ours = from_hf(hf).train()
+    loss, _ = batch_loss(ours, Batch(ids, F.pad(ids[:, 1:], (0, 1), value=-100)))
+    theirs = hf(ids, labels=ids, output_router_logits=True).loss
+    names = {"of": "llmguide.training.losses.batch_loss", "against": "transformers.MixtralForCausalLM"}
+    assert_parity(loss, theirs, **names, atol=1e-6)
+    loss.backward()
+    theirs.backward()
+    router, gate = ours.blocks[0].feed_forward.router, hf.model.layers[0].mlp.gate
+    assert_parity(router.weight.grad, gate.weight.grad, **names, atol=1e-6)
+    assert not router._forward_hooks
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_each_layer_is_balanced_while_it_trains_and_never_when_it_is_evaluated(recompute):
+    model = lively(build(CONFIGS["mixtral"])).train()
+    ids = tokens(3, 9)
+    batch = Batch(ids[:, :-1], ids[:, 1:])
+    plain = cross_entropy(model(batch.inputs), batch.targets)
+    scores = []
+    for block in model.blocks:
+        block.feed_forward.router.register_forward_hook(lambda _, __, out: scores.append(out))
+    model(batch.inputs)
+    expected = plain + 0.01 * sum(load_balancing_loss(each, k=2) for each in scores)
+    with training_blocks(model, activation_checkpointing=recompute):
+        loss, _ = batch_loss(model, batch)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(batch_loss(model.eval(), batch)[0], plain)
 
 
 @pytest.mark.parametrize("loss_of", [build(CONFIGS["gpt"]), build(CONFIGS["gpt"]).forward])

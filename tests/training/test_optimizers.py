@@ -6,7 +6,7 @@ from tests.parity import assert_parity
 from tests.training.test_update_rules import SHAPES, draw_gradients, some_parameters
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.training.optimizer_state import load_named_state, named_state
 from llmguide.training.optimizers import AdamW, Muon, make_optimizer, param_groups

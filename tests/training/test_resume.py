@@ -1,5 +1,6 @@
 """Runs that are interrupted or killed, and go on to the weights of one that is not."""
 
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from tests.training.small_run import QUICK, SMALL, T, equal_weights, new_model, 
 from llmguide.data.tokens.windows import Batch, Windows
 from llmguide.models import build
 from llmguide.training.checkpoint import checkpoints, load
+from llmguide.training.monitor import JsonLinesLogger
 from llmguide.training.train import train
 
 
@@ -44,6 +46,27 @@ def test_an_interrupted_run_ends_with_the_same_weights(tmp_path, rule):
     finished = new_model()
     assert train(finished, some_text(), config, folder=tmp_path).history == result.history
     assert equal_weights(finished, whole)
+
+
+class KilledOnce(JsonLinesLogger):
+    """A logger whose process dies before it writes the record of one step."""
+
+    killed_at: int | None = 6
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if step == self.killed_at:
+            KilledOnce.killed_at = None
+            raise KeyboardInterrupt
+        super().log(step, values)
+
+
+def test_no_record_of_a_checkpointed_step_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(KilledOnce, "killed_at", 6)  # QUICK.checkpoint_every is 3
+    config, log = replace(QUICK, log_every=1), tmp_path / "log.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        train(new_model(), some_text(), config, folder=tmp_path / "run", logger=KilledOnce(log))
+    train(new_model(), some_text(), config, folder=tmp_path / "run", logger=KilledOnce(log))
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 11))
 
 
 # Processes that die at random moments: before a step, while they write a checkpoint, before or after it gets

@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 import torch
 from tests.training.small_run import QUICK, T, V, equal_weights, new_model
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
 
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import Batch
-from llmguide.training.torch_data import DatasetSequences
+from llmguide.training.torch_data import DatasetSequences, as_batch
 from llmguide.training.train import train
 
 ROWS = torch.randint(V, (22, T + 1), generator=torch.Generator().manual_seed(1))
@@ -102,6 +102,54 @@ def test_padding_has_no_target():
     item = {"input_ids": torch.tensor([5, 6, 7, 0]), "attention_mask": mask}
     batch = DatasetSequences([item]).batch(0, 1)
     assert (batch.inputs.tolist(), batch.targets.tolist()) == ([[5, 6, 7]], [[6, 7, -100]])
+
+
+@pytest.mark.parametrize("convert", [lambda item: DatasetSequences([item]).batch(0, 1), as_batch])
+def test_padding_on_the_left_is_that_on_the_right(convert):
+    ids, labels = torch.tensor([5, 6, 7, 8]), torch.tensor([-100, 6, 7, 8])
+    pad = torch.zeros(2, dtype=torch.long)
+    left = {"input_ids": torch.cat([pad, ids]), "labels": torch.cat([pad, labels])}
+    right = {"input_ids": torch.cat([ids, pad]), "labels": torch.cat([labels, pad])}
+    left["attention_mask"] = (torch.arange(6) >= 2).long()
+    right["attention_mask"] = (torch.arange(6) < 4).long()
+    if convert is as_batch:
+        left, right = ({name: row[None] for name, row in item.items()} for item in (left, right))
+    found, expected = convert(left), convert(right)
+    assert torch.equal(found.inputs, expected.inputs)
+    assert torch.equal(found.targets, expected.targets)
+    assert found.targets[0, :5].tolist() == [6, 7, 8, -100, -100]
+
+
+class Endless(IterableDataset):
+    """As many rows as there are, without a length."""
+
+    def __iter__(self):
+        return iter(KINDS["tokens"](row) for row in ROWS)
+
+
+def test_a_loader_may_hold_the_validation_data():
+    expected = (
+        train(new_model(), ROWS.flatten(), QUICK, validation=Items(KINDS["tokens"])).history[-1].val_loss
+    )
+    for loader in (
+        DataLoader(Items(KINDS["tokens"]), batch_size=5, shuffle=True),
+        DataLoader(Items(KINDS["tokens"]), batch_size=3, sampler=SubsetRandomSampler(range(len(ROWS)))),
+        DataLoader(Endless(), batch_size=4),
+    ):
+        found = train(new_model(), ROWS.flatten(), QUICK, validation=loader).history[-1].val_loss
+        assert found == pytest.approx(expected, rel=1e-5)
+    partly = DataLoader(Items(KINDS["tokens"]), batch_size=len(ROWS) - 1, drop_last=True)
+    assert train(new_model(), ROWS.flatten(), QUICK, validation=partly).history[-1].val_loss > 0
+
+
+def test_tokens_may_come_as_one_row_and_several_are_refused():
+    losses = [
+        train(new_model(), tokens, QUICK).history[-1].loss
+        for tokens in (ROWS.flatten(), ROWS.flatten()[None])
+    ]
+    assert losses[0] == losses[1]
+    with pytest.raises(ValueError, match=r"data of shape \(2, .*TensorDataset"):
+        train(new_model(), ROWS[:2], QUICK)
 
 
 def test_a_loader_of_another_batch_size_is_refused():

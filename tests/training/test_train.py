@@ -356,6 +356,19 @@ def test_recomputed_and_compiled_blocks_train_alike(change, tmp_path, monkeypatc
     assert load_latest(tmp_path)["model"].keys() == plain.state_dict().keys()
 
 
+def test_a_large_loss_that_hardly_rises_does_not_stop_the_run():
+    guard = DivergenceGuard(QUICK, [2500.0] * 20, folder=None, pinned=[])
+    with pytest.warns(match="a spike"):
+        guard.check(3700.0, 1.0)
+    with pytest.raises(DivergenceError, match="was not taken"):
+        guard.check(3900.0, 1.0)
+
+
+def test_a_run_of_one_step_takes_it_at_the_peak():
+    for schedule in ("constant", "cosine", "warmup_stable_decay"):
+        assert replace(QUICK, n_steps=1, schedule=schedule).lr_at(1) == QUICK.lr
+
+
 def test_a_spike_is_told_and_the_checkpoint_before_it_is_kept(tmp_path):
     text = torch.arange(V).repeat(40)
     config = replace(

@@ -43,7 +43,9 @@ def test_a_model_that_is_trained_in_full_is_saved_in_full():
 
 
 def test_a_quantized_base_is_left_out():
-    adapted = apply_lora(quantize_model(nn.Sequential(nn.Linear(64, 64)), "0"), rank=2, alpha=4, targets="0")
+    adapted = apply_lora(
+        quantize_model(nn.Sequential(nn.Linear(64, 64)), "0"), rank=2, alpha=4, target_modules="0"
+    )
     assert list(trainable_state(adapted)) == ["0.adapters.default.A", "0.adapters.default.B"]
     assert {name.rpartition(".")[2] for name in fingerprint(adapted)} >= {"packed", "bias"}
 

@@ -83,7 +83,7 @@ def prefer(policy: nn.Module, chosen: Tensor, rejected: Tensor, n_steps: int) ->
 
 def adapt(model: nn.Module, ids: Tensor, n_steps: int) -> nn.Module:
     """LoRA with the loss of supervised fine-tuning."""
-    adapted = apply_lora(model, rank=2, alpha=4.0, targets=["q_proj", "v_proj"])
+    adapted = apply_lora(model, rank=2, alpha=4.0, target_modules=["q_proj", "v_proj"])
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], lr=1e-2)
     for _ in range(n_steps):
         optimizer.zero_grad()

@@ -29,7 +29,7 @@ ModelConfig(vocab_size="many", context_length=8, n_layers=1, d_model=8, n_heads=
 Tokenizer.train("text", 300).decode("text")
 dpo_loss(torch.zeros(1), torch.zeros(1), torch.zeros(1), 0.1)
 sample([0.1, 0.9])
-apply_lora(torch.nn.Linear(2, 2), rank="two", alpha=1.0, targets=["0"])
+apply_lora(torch.nn.Linear(2, 2), rank="two", alpha=1.0, target_modules=["0"])
 train(torch.nn.Linear(2, 2), "text", TrainConfig(n_steps=1, context_length=4))
 load(3)
 RewardModel("wrong")

@@ -20,9 +20,9 @@ def simpo(chosen, n_chosen, rejected, n_rejected, beta):
     return -F.logsigmoid(beta * margin - 0.5).mean()
 
 
-def kto(ratios, is_good, mismatched, beta, good_weight):
+def kto(ratios, desirable, mismatched, beta, desirable_weight):
     reference_point = mismatched.mean().clamp(min=0)
     above = beta * (ratios - reference_point)
-    values = torch.sigmoid(torch.where(is_good, above, -above))
-    weights = torch.where(is_good, good_weight, 1.0)
+    values = torch.sigmoid(torch.where(desirable, above, -above))
+    weights = torch.where(desirable, desirable_weight, 1.0)
     return (weights * (1 - values)).mean()

@@ -164,7 +164,7 @@ upper_half = [
     for name, layer in model.named_modules()
     if isinstance(layer, torch.nn.Linear) and name.startswith("blocks.") and int(name.split(".")[1]) >= 15
 ]
-apply_lora(model, rank=8, alpha=16, targets=upper_half)
+apply_lora(model, rank=8, alpha=16, target_modules=upper_half)
 adapters = [p for p in model.parameters() if p.requires_grad]
 
 n_steps, lr, losses = 8, 2e-3, []

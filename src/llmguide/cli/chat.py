@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,21 +12,21 @@ import torch
 import tyro
 
 from llmguide.files import write_json
-from llmguide.generation.generate import stream
 from llmguide.generation.sampling import Sampler
 from llmguide.nn._int4 import pack_int4
 from llmguide.post_training.chat import START, Message, render_chat
 from llmguide.runs.chat_model import Chat, as_chat
+from llmguide.runs.packaged import Q4, is_packaged
 from llmguide.runs.resolve import open_model
 from llmguide.runs.reward_heads import refuse_reward_model
-from llmguide.runs.text_generation import chosen_device, pieces, until_stop
+from llmguide.runs.text_generation import Continuations, chosen_device, pieces, until_stop
 from llmguide.tokenization.tokenizer import Tokenizer
 
 DESCRIPTION = """\
 Talk to a chat model: a run of llmguide sft --data or of a stage after it, or, with llmguide[hf], a folder
 that transformers saved or a name on the Hugging Face hub. Each line is a message, unless it starts with /:
 /reset starts a new conversation, /save FILE writes it for --history, /help lists these commands, and /quit
-or Ctrl-D ends. Ctrl-C stops a response.
+or Ctrl-D ends. Ctrl-C stops a response or drops a line; the arrow keys edit it and go back to earlier ones.
 
 Examples:
   llmguide chat runs/chat
@@ -48,7 +49,7 @@ def chat(
     stop: Annotated[tuple[str, ...], tyro.conf.arg(help_behavior_hint="(default: unset)")] = (),
     seed: int | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None,
 ) -> None:
     """Talk to a model.
 
@@ -66,22 +67,32 @@ def chat(
         stop: Texts that end a response besides the model's own stop tokens; they are not shown.
         seed: Seed of the sampling.
         device: Device of the model, such as cuda:1; by default the GPU if there is one.
-        dtype: Data type of the weights.
+        dtype: Data type of the weights; default: float32, but a packaged model runs on a CPU with weights in
+            4 bits and everything else in bfloat16, its fastest form.
     """
     if "" in stop:
         raise ValueError("--stop '' would end each response before it begins; give a text")
     messages = _begin(system, history)
-    chat = _open(model)
     place = chosen_device(device)
+    if dtype is None and is_packaged(model) and place.type == "cpu":
+        model, dtype = model.removesuffix(Q4) + Q4, "bfloat16"
+    chat = _open(model)
     context = chat.model.config.context_length
     if max_new_tokens is None:
         max_new_tokens = min(512, context // 2)
     if max_new_tokens >= context:
         raise ValueError(f"--max-new-tokens {max_new_tokens} leaves no room in a context of {context} tokens")
-    pack_int4(chat.model.to(place, getattr(torch, dtype)).eval())
+    pack_int4(chat.model.to(place, getattr(torch, dtype or "float32")).eval())
     sampler = Sampler(temperature, top_k, top_p, min_p, repetition_penalty)
     sampler(torch.zeros(1, 2), torch.zeros(1, 1, dtype=torch.long))  # raises its errors before the first line
     generator = None if seed is None else torch.Generator(place).manual_seed(seed)
+    texts = Continuations(chat.model)
+    if sys.stdin.isatty():
+        form = "4-bit weights, " if model.endswith(Q4) and is_packaged(model) else ""
+        print(
+            f"{model}: {form}{dtype or 'float32'} on {place}, context {context:,} tokens, "
+            f"{texts.tokens_per_s():.0f} tokens/s; /help lists the commands"
+        )
     for line in _lines():
         name, _, rest = line.partition(" ")
         if name == "/quit":
@@ -96,15 +107,12 @@ def chat(
             messages.pop()
             print(f"[{error}]")
             continue
-        response = ""
-        try:
-            for text in until_stop(_response(chat, prompt, max_new_tokens, sampler, generator), stop):
-                sys.stdout.write(text)
-                sys.stdout.flush()
-                response += text
-        except KeyboardInterrupt:
-            sys.stdout.write(" [stopped]")
-        sys.stdout.write("\n")
+        tokens = texts.stream(prompt, max_new_tokens, sampler=sampler, generator=generator)
+        response = _printed(until_stop(_response(chat, prompt, tokens), stop))
+        if not response:  # after an empty turn, models tend to respond with nothing
+            messages.pop()
+            print("[no response, so the message is dropped]")
+            continue
         messages.append({"role": "assistant", "content": response})
         if history:
             write_json(history, {"messages": messages})
@@ -156,13 +164,21 @@ def _open(name: str) -> Chat:
 
 
 def _lines() -> Iterator[str]:
-    """Yield the user's messages, without empty lines, until the input ends."""
-    prompt = "> " if sys.stdin.isatty() else ""
+    """Yield the user's messages, without empty lines, until the input ends; Ctrl-C drops a line."""
+    is_terminal = sys.stdin.isatty()
+    if is_terminal:
+        with suppress(ModuleNotFoundError):  # Windows has its own
+            import readline  # noqa: F401, PLC0415  # gives input() its editing and its history
     while True:
         try:
-            line = input(prompt).rstrip()
+            line = input("> " if is_terminal else "").rstrip()
         except EOFError:
             return
+        except KeyboardInterrupt:
+            if not is_terminal:
+                raise
+            print()
+            continue
         if line:
             yield line
 
@@ -190,14 +206,24 @@ def _prompt(chat: Chat, messages: list[Message], room: int) -> list[int]:
     ).ids
 
 
-def _response(
-    chat: Chat, prompt: list[int], max_new_tokens: int, sampler: Sampler, generator: torch.Generator | None
-) -> Iterator[str]:
-    """Generate a response in pieces of text."""
-    ids = torch.tensor([prompt], device=next(chat.model.parameters()).device)
-    tokens = map(int, stream(chat.model, ids, max_new_tokens, sampler=sampler, generator=generator))
+def _response(chat: Chat, prompt: list[int], tokens: Iterator[int]) -> Iterator[str]:
+    """Decode a response in pieces of text, up to its end token."""
     new = takewhile(lambda token: token not in chat.end_ids, tokens)
     yield from pieces(new, chat.tokenizer.decode, before=prompt, end_id=None)
+
+
+def _printed(texts: Iterator[str]) -> str:
+    """Print a response as it is generated, until it ends or the user stops it, and return it."""
+    response = ""
+    try:
+        for text in texts:
+            response += text
+            sys.stdout.write(text)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.stdout.write(" [stopped]")
+    sys.stdout.write("\n")
+    return response
 
 
 COMMAND = chat

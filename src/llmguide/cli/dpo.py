@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from llmguide.data.tokens.packing import in_epochs
-from llmguide.models.saved import is_saved
 from llmguide.post_training.datasets import FORMATS, TextPair
 from llmguide.post_training.preferences.dpo import dpo_loss, evaluate_preferences, preference_objective
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
@@ -89,7 +88,7 @@ def dpo(
     start = source
     if source.model is None:
         start = ModelSource(str(output / "sft"))
-        if not is_saved(output / "sft"):
+        if not (output / "sft" / "report.json").exists():  # written last
             say("no --model to start from: a small GPT is fine-tuned on the chosen completions first\n")
             _fine_tune_first(output / "sft", seen, unseen, source, seed=steps.seed)
             say("")

@@ -6,10 +6,10 @@ import tyro
 
 from llmguide.cli.counts import Count, WholeCount
 from llmguide.cli.model_argument import Model
+from llmguide.config.presets import PRESETS
 from llmguide.costs import linear_layers, memory, scaling_laws
 from llmguide.costs.flops import forward_flops_per_token, training_flops
 from llmguide.costs.gpus import GPUS, GpuName, cost, gpu_hours
-from llmguide.presets import PRESETS
 from llmguide.runs.tables import Columns, Table, count, decimal, gigabytes, percentage, show
 
 DESCRIPTION = """\

@@ -1,15 +1,15 @@
 """``llmguide export``: write a model and its tokenizer for transformers, llama.cpp or PEFT."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Literal
 
 import tyro
 
-from llmguide.files import put
+from llmguide.files import replacing
 from llmguide.models.huggingface.hub import ADAPTER
 from llmguide.runs.adapter_folder import export_adapter
 from llmguide.runs.gguf_file import save_gguf
+from llmguide.runs.packaged import HUB
 from llmguide.runs.resolve import open_model
 from llmguide.runs.reward_heads import refuse_reward_model
 from llmguide.runs.transformers_folder import as_transformers_tokenizer, save_transformers
@@ -48,6 +48,8 @@ def export(
     if format == "peft":
         base = export_adapter(model, output)
         print(f"{output}: peft.AutoPeftModelForCausalLM.from_pretrained({str(output)!r}) opens it on {base}")
+        if base in HUB.values():
+            print("it was trained on a copy of that model in 4 bits, so its outputs differ a little there")
         if Path(base).exists():
             print(f"on another machine, set base_model_name_or_path in {ADAPTER} to a copy of {base}")
         return
@@ -57,10 +59,8 @@ def export(
         save_gguf(output, decoder, tokenizer)
         print(f"{output}: llama-cli -m {output} opens it")
         return
-    with TemporaryDirectory(dir=output.parent) as temporary:
-        written = Path(temporary, "written")
-        save_transformers(written, decoder, tokenizer)
-        put(written, output)
+    with replacing(output) as unfinished:
+        save_transformers(unfinished, decoder, tokenizer)
     print(f"{output}: transformers.AutoModelForCausalLM.from_pretrained({str(output)!r}) opens it")
 
 

@@ -145,6 +145,7 @@ def main(args: Sequence[str] | None = None) -> int:
 
 def _guarded(name: str, args: list[str]) -> int:
     """Run a command, and report expected errors as one line and an exit status."""
+    before, threading.excepthook = threading.excepthook, _thread_error
     try:
         with warnings.catch_warnings(), _sigterm_as_exit(name):
             warnings.showwarning = partial(_warn, set())
@@ -160,9 +161,10 @@ def _guarded(name: str, args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as error:
         if folders := sys.modules.get(FOLDERS):
-            folders.withdraw()
+            folders.withdraw(is_refused=isinstance(error, ValueError))
         return _fail(str(error) or type(error).__name__)
     finally:
+        threading.excepthook = before
         if folders := sys.modules.get(FOLDERS):
             folders.claimed.clear()
     return 0
@@ -182,6 +184,14 @@ def _sigterm_as_exit(name: str) -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
+
+
+def _thread_error(args: threading.ExceptHookArgs) -> None:
+    """Report an OSError in one line; a thread of TensorBoard raises its own in the main thread as well."""
+    if isinstance(args.exc_value, OSError):
+        _fail(f"note: {args.exc_value}")
+    else:
+        threading.__excepthook__(args)
 
 
 def _stopped(name: str) -> str:

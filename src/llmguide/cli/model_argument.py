@@ -7,9 +7,9 @@ from typing import Annotated
 
 import tyro
 
-from llmguide.config import Activation, ModelConfig, Norm, Positions
+from llmguide.config.model_config import Activation, ModelConfig, Norm, Positions
+from llmguide.config.presets import PRESETS
 from llmguide.data.fetch import PACKAGES
-from llmguide.presets import PRESETS
 
 Number = Annotated[int | None, tyro.conf.arg(metavar="N")]
 

@@ -13,7 +13,7 @@ References: Kaplan et al. 2020, arXiv:2001.08361, section 2.1 (the rule 6ND); Ch
 MFU), arXiv:2204.02311, appendix B. Leaves out: recomputed activations.
 """
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs._checks import require_positive
 
 PETAFLOP_DAY = 1e15 * 24 * 3600  # FLOP
@@ -58,7 +58,7 @@ def forward_flops_per_token(config: ModelConfig, n_tokens: int, *, causal: bool 
     Raises:
         ValueError: `n_tokens` is below 1, or the model has two sequences (encoder-decoder).
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> forward_flops_per_token(PRESETS["gpt2"], 1024)["scores"]  # 2 x 1024 x 768 in 12 layers
     18874368.0
     """
@@ -96,7 +96,7 @@ def attention_fraction(config: ModelConfig, n_tokens: int, *, causal: bool = Fal
     Returns:
         A fraction between 0 and 1.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> round(attention_fraction(PRESETS["llama-2-7b"], 4096), 3)
     0.142
     """
@@ -119,7 +119,7 @@ def attention_crossover(config: ModelConfig, *, causal: bool = False) -> float:
     Raises:
         ValueError: With a sliding window the cost of a token stops growing.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> attention_crossover(PRESETS["gpt2"]), attention_crossover(PRESETS["gpt2"], causal=True)
     (4608.0, 9216.0)
     """

@@ -6,14 +6,14 @@ arXiv:2305.14314, section 3). 1 GB = 10^9 bytes.
 
 from collections.abc import Collection
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs._checks import require_positive
 
 
 def linear_shapes(config: ModelConfig) -> dict[str, tuple[int, int]]:
     """List the input and output sizes of the linear layers in one block, by their names in `llmguide`.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> linear_shapes(PRESETS["gpt2"])["up"]
     (768, 3072)
     """
@@ -47,7 +47,7 @@ def lora_params(config: ModelConfig, rank: int, targets: Collection[str] | None 
     Raises:
         ValueError: If the rank is below 1, or a target does not exist.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> lora_params(PRESETS["llama-2-7b"], 8, ["q_proj", "v_proj"])  # 32 x 2 x 8 x (4096 + 4096)
     4194304
     """
@@ -92,7 +92,7 @@ def quantized_bytes(config: ModelConfig, bits: float) -> float:
     Raises:
         ValueError: If `bits` is not above 0.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> round(quantized_bytes(PRESETS["llama-2-7b"], nf4_bits()) / 1e9, 2)  # in bf16 13.48
     3.87
     """

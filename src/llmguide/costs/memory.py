@@ -17,7 +17,7 @@ arXiv:2405.04434, section 2.1). 1 KiB = 1,024 bytes, 1 GB = 10^9 bytes.
 
 from typing import Literal
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs._checks import require_positive
 
 Recompute = Literal["none", "selective", "full"]
@@ -109,7 +109,7 @@ def activation_bytes(
     Raises:
         ValueError: If a count is below 1.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> gpt3 = PRESETS["gpt3-175b"]  # 5 x 96 x 2048 / 12288 = 80, so selective recomputation saves 80 of 114
     >>> activation_bytes(gpt3, 2048, 1, recompute="selective") / activation_bytes(gpt3, 2048, 1)
     0.298
@@ -219,7 +219,7 @@ def kv_cache_bytes_per_token(config: ModelConfig, *, bytes_per_value: int = 2) -
     Raises:
         ValueError: If the model is not a decoder.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> kv_cache_bytes_per_token(PRESETS["llama-2-7b"]) / 1024  # 2 x 32 x 32 x 128 x 2 bytes
     512.0
     """
@@ -246,7 +246,7 @@ def kv_cache_bytes(config: ModelConfig, n_tokens: int, batch: int = 1, *, bytes_
     Raises:
         ValueError: If a count is below 1, or the model is not a decoder.
 
-    >>> from llmguide.presets import PRESETS
+    >>> from llmguide.config.presets import PRESETS
     >>> kv_cache_bytes(PRESETS["llama-2-7b"], 4096) / 2**30
     2.0
     """

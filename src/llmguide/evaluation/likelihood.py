@@ -28,7 +28,7 @@ from llmguide.arguments import check_ids
 from llmguide.data.tokens.encode import encode_ordinary
 from llmguide.models.decoder_protocol import Decoder, require_own
 from llmguide.tokenization.text_encoder import TextEncoder
-from llmguide.training.losses import head_weight, token_logprobs
+from llmguide.training.losses import head_logprobs
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ def text_logprobs(
     Raises:
         ValueError: There is nothing to predict, or ``context`` or ``stride`` is out of range.
 
-    >>> from llmguide.config import ModelConfig
+    >>> from llmguide.config.model_config import ModelConfig
     >>> from llmguide.models import build
     >>> model = build(ModelConfig(vocab_size=4, context_length=4, n_layers=1, d_model=2, n_heads=1)).eval()
     >>> _ = torch.nn.init.zeros_(model.tokens.weight)  # the tied head gives every token the same logit
@@ -91,7 +91,7 @@ def text_logprobs(
     for group in groups(ends, BATCH_TOKENS // width):
         rows = torch.stack([ids[end - width : end + 1] for end in group])
         with torch.inference_mode():
-            logprobs = token_logprobs(decoder.hidden(rows[:, :-1]), head_weight(model), rows[:, 1:]).cpu()
+            logprobs = head_logprobs(decoder, decoder.hidden(rows[:, :-1]), rows[:, 1:]).cpu()
         for end, row in zip(group, logprobs, strict=True):
             found[scored:end] = row[width - (end - scored) :]
             scored = end

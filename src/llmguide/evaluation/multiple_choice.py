@@ -18,7 +18,7 @@ from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.evaluation.likelihood import device, evaluated, groups
 from llmguide.generation.steps import new_cache
 from llmguide.models.decoder_protocol import Decoder
-from llmguide.training.losses import head_weight, token_logprobs
+from llmguide.training.losses import head_logprobs
 
 BATCH_ROWS = 16  # continuations that are run at a time
 
@@ -209,7 +209,7 @@ def _continuation_logprobs(model: Decoder, rows: Sequence[tuple[list[int], int]]
         targets[i, first : len(new) - 1] = new[first + 1 :]
     inputs, targets = inputs.to(device(model)), targets.to(device(model))
     hidden = model.hidden(inputs, cache=cache)
-    sums = token_logprobs(hidden, head_weight(model), targets).double().sum(1)
+    sums = head_logprobs(model, hidden, targets).double().sum(1)
     counted = targets != IGNORE_INDEX
     missed = model.unembed(hidden[counted]).argmax(-1) != targets[counted]
     not_greedy = set(counted.nonzero()[missed][:, 0].tolist())

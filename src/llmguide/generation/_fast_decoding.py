@@ -12,8 +12,9 @@ completions of a model of up to 1 GiB the weights are copied once into the faste
 otherwise, and on other devices, they are used without copying. 4-bit weights of layers with the same input
 are joined into one layer.
 
-Leaves out: modules with hooks and unknown classes, for which `decoding_step` returns None. Layers other than
-`torch.nn.Linear` (adapters, quantized weights) are called as they are.
+Leaves out: models in which a module whose computation is repeated here has hooks, a class of its own or a
+replaced method; for these `decoding_step` returns None. Feed-forward layers of other classes, and layers in
+place of `torch.nn.Linear` (adapters, quantized weights), are called as they are.
 
 Glossary: ``B`` rows, ``D`` model width, ``H`` query heads, ``K`` key/value heads, ``E`` head width, ``V``
 vocabulary, ``T_k`` keys.
@@ -29,16 +30,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from llmguide.generation._fast_linear import fast_linear
-from llmguide.models.encoder_decoder import Reading
+from llmguide.models.encoder_decoder import DecoderBlock, EncodedSource, Transformer
 from llmguide.models.gpt import GPT
 from llmguide.models.inputs import AttentionMask, n_visible_keys, token_positions, visible_keys
 from llmguide.models.llama import Llama
+from llmguide.nn.block import Block
 from llmguide.nn.feed_forward import FeedForward, activate, swiglu
 from llmguide.nn.kv_cache import KVCache
 from llmguide.nn.multi_head_attention import MultiHeadAttention
-from llmguide.nn.norms import RMSNorm
-from llmguide.nn.positions import alibi_bias, sinusoidal_positions
+from llmguide.nn.norms import LayerNorm, RMSNorm
+from llmguide.nn.positions import LearnedPositions, alibi_bias, sinusoidal_positions
 from llmguide.nn.rope import rope_tables
+from llmguide.nn.unchanged import is_unchanged
 
 Step = Callable[[Tensor, AttentionMask | None, KVCache], Tensor]
 LARGEST_COPY = 2**30  # bytes of weights
@@ -58,17 +61,17 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     """Build the function that computes a model's decoding steps.
 
     Args:
-        model: A decoder of `llmguide.models`, or a `Reading` that has decoded its first token, in evaluation
-            mode.
+        model: A decoder of `llmguide.models`, or an `EncodedSource` that has decoded its first token, in
+            evaluation mode.
         rows: Number of rows of each step, as a hint.
         tokens: Number of steps, as a hint.
 
     Returns:
         A function of the last token of each row ``(B,)``, the attention mask over the whole text or None, and
         the cache of all tokens before (with the model's sliding window, if it has one), to which this token
-        is appended. It returns the logits ``(B, V)``. None if the model has unknown parts.
+        is appended. It returns the logits ``(B, V)``. None if the model has parts that it cannot repeat.
 
-    >>> from llmguide.config import ModelConfig
+    >>> from llmguide.config.model_config import ModelConfig
     >>> model = GPT(ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3)).eval()
     >>> text, cache = torch.tensor([[1, 2, 3]]), KVCache(n_layers=2)
     >>> with torch.inference_mode():
@@ -77,9 +80,9 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     ...     torch.allclose(logits, model(text)[:, -1], atol=1e-6)
     True
     """
-    reading = model if type(model) is Reading else None
-    module = model if reading is None else reading.model
-    if type(model) not in (GPT, Llama, Reading) or has_hooks(module):
+    encoded = model if type(model) is EncodedSource else None
+    module = model if encoded is None else encoded.model
+    if type(model) is Transformer or not _is_known(module) or has_hooks(module):
         return None
     config, is_pre = module.config, module.config.norm_position == "pre"
     if config.n_full_layers:  # the cache has no window, so each layer masks its own
@@ -88,10 +91,10 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
     copy_for = rows if tokens >= FEWEST_TOKENS and size <= LARGEST_COPY else 0
 
     embed = _embedding(module)
-    blocks: Any = module.blocks if reading is None else module.decoder_blocks
-    sublayers = [pair for i, block in enumerate(blocks) for pair in _sublayers(block, i, copy_for, reading)]
-    final_norm = _norm(module.final_norm if reading is None else module.decoder_norm)
-    tied = module.tokens if reading is None else module.target_tokens
+    blocks: Any = module.blocks if encoded is None else module.decoder_blocks
+    sublayers = [pair for i, block in enumerate(blocks) for pair in _sublayers(block, i, copy_for, encoded)]
+    final_norm = _norm(module.final_norm if encoded is None else module.decoder_norm)
+    tied = module.tokens if encoded is None else module.target_tokens
     head = fast_linear((tied if module.head is None else module.head,), copy_for)
 
     @torch.inference_mode()
@@ -110,7 +113,7 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
         if config.positions == "rope":
             cos, sin = rope_tables(positions, config.head_dim, config.rope_theta, config.rope_scaling)
             rope = cos[..., None, :], torch.stack((-sin, sin), dim=-2)
-        memory_mask = None if reading is None else visible_keys(reading.source_mask, None, 1)
+        memory_mask = None if encoded is None else visible_keys(encoded.source_mask, None, 1)
 
         now = _Now(cache, mask, rope, memory_mask)
         if is_pre:
@@ -127,6 +130,31 @@ def decoding_step(model: Any, *, rows: int = 1, tokens: int = 1) -> Step | None:
 def has_hooks(model: nn.Module) -> bool:
     """Return whether functions of others, such as an intervention, run within a model."""
     return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def _is_known(model: Any) -> bool:
+    """Return whether every module that a step does not call, but repeats, computes what its class says."""
+    if not is_unchanged(model, GPT, Llama, Transformer):
+        return False
+    is_decoder = not isinstance(model, Transformer)
+    blocks = model.blocks if is_decoder else model.decoder_blocks
+    repeated: list[Any] = (
+        [model.final_norm, model.embedding_norm, model.positions]
+        if is_decoder
+        else [model.decoder_norm, model.target_embedding_norm, model.target_positions]
+    )
+    for block in blocks:
+        if not is_unchanged(block, Block, DecoderBlock):
+            return False
+        repeated += [part for name, part in block.named_children() if name != "feed_forward"]
+        repeated += [
+            norm
+            for attention in block.children()
+            if is_unchanged(attention, MultiHeadAttention)
+            for norm in (attention.q_norm, attention.k_norm)
+        ]
+    known = MultiHeadAttention, LayerNorm, RMSNorm, nn.Identity, LearnedPositions
+    return all(part is None or is_unchanged(part, *known) for part in repeated)
 
 
 def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
@@ -153,13 +181,13 @@ def _embedding(model: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
 
 
 def _sublayers(
-    block: Any, layer: int, copy_for: int, reading: Reading | None
+    block: Any, layer: int, copy_for: int, encoded: EncodedSource | None
 ) -> list[tuple[Callable[[Tensor], Tensor], Callable[[Tensor, _Now], Tensor]]]:
     """Yield each sublayer of a block with its norm."""
     feed_forward = _feed_forward(block.feed_forward, copy_for)
     pairs = [(block.attention_norm, _self_attention(block.attention, layer, copy_for))]
-    if reading is not None:
-        cross = _cross_attention(block.cross_attention, layer, copy_for, reading.memory_cache)
+    if encoded is not None:
+        cross = _cross_attention(block.cross_attention, layer, copy_for, encoded.memory_cache)
         pairs.append((block.cross_attention_norm, cross))
     pairs.append((block.feed_forward_norm, lambda x, now: feed_forward(x)))
     return [(_norm(norm), sublayer) for norm, sublayer in pairs]
@@ -214,7 +242,7 @@ def _rotate(x: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
 
 
 def _feed_forward(module: nn.Module, copy_for: int) -> Callable[[Tensor], Tensor]:
-    if type(module) is not FeedForward:
+    if not is_unchanged(module, FeedForward):
         return module  # a mixture of experts routes each row separately
     down = fast_linear((module.down,), copy_for)
     if module.gate is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from llmguide.nn._linear import Linear, processor
 from llmguide.nn.q4 import Q4Linear, kernel, stack_q4
+from llmguide.nn.unchanged import is_unchanged
 
 
 def fast_linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Tensor]:
@@ -20,7 +21,7 @@ def fast_linear(modules: Sequence[Any], copy_for: int) -> Callable[[Tensor], Ten
     of rows, F.linear 1.2 to 1.4, oneDNN with its own layout 0.8. AMD, float32: one row, F.linear 4.4, oneDNN
     2.6, in parts 1.2, and reading the weights takes 1.0; 8 rows, F.linear 4.9 and oneDNN 3.4.
     """
-    if any(type(module) not in (Linear, nn.Linear, nn.Embedding) for module in modules):
+    if not all(is_unchanged(module, Linear, nn.Linear, nn.Embedding) for module in modules):
         return _beside(modules)
     weights = [module.weight.detach() for module in modules]
     biases: list[Any] = [getattr(module, "bias", None) for module in modules]

@@ -8,9 +8,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide import arguments
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.decoder_protocol import Decoder, require_own
-from llmguide.models.encoder_decoder import Reading
+from llmguide.models.encoder_decoder import EncodedSource
 from llmguide.models.inputs import AttentionMask
 
 
@@ -50,11 +50,11 @@ def check_request(
         require_own(model)
         return
     decoder = cast(Decoder, model)
-    if config.architecture != "decoder" and not isinstance(model, Reading):
+    if config.architecture != "decoder" and not isinstance(model, EncodedSource):
         raise ValueError(
             "an encoder cannot predict a next token: read the logits of MaskedLM at masked positions"
             if config.architecture == "encoder"
-            else "an encoder-decoder needs its source first: pass Reading(model, source)"
+            else "an encoder-decoder needs its source first: pass EncodedSource(model, source)"
         )
     if eos_id is not None and not 0 <= eos_id < config.vocab_size:
         raise ValueError(f"eos_id={eos_id} is outside the vocabulary, 0 to {config.vocab_size - 1}")

@@ -145,8 +145,10 @@ def stream(
     ended = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     for n in range(T, end):
         logits = score(text[:, :n], None if mask is None else mask[:, :n])
-        token = sampler(logits, seen[:, :n], generator)
-        if not isinstance(sampler, Sampler):
+        if isinstance(sampler, Sampler):
+            token = sampler(logits, seen[:, :n], generator)
+        else:
+            token = sampler(logits.clone(), seen[:, :n], generator)  # a tensor that it may edit
             check_sampled(token, logits)
         if eos_id is not None:
             token = token.masked_fill(ended, eos_id)

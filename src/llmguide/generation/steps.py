@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from llmguide.generation._fast_decoding import Step, decoding_step, has_hooks
 from llmguide.generation.checks import check_ids
 from llmguide.models.decoder_protocol import Decoder
-from llmguide.models.encoder_decoder import Reading, Transformer
+from llmguide.models.encoder_decoder import EncodedSource, Transformer
 from llmguide.models.inputs import AttentionMask
 from llmguide.nn.kv_cache import KVCache
 
@@ -89,14 +89,18 @@ class CachedSteps:
 
     def _are_copies(self, text: Int[Tensor, "B T"]) -> bool:
         """Return whether the rows are one prompt that is to be completed several times."""
-        if not isinstance(self.model, nn.Module) or has_hooks(self.model) or isinstance(self.model, Reading):
+        if (
+            not isinstance(self.model, nn.Module)
+            or has_hooks(self.model)
+            or isinstance(self.model, EncodedSource)
+        ):
             return False  # a hook or a source may be another in each row
         return len(text) > 1 and bool((text == text[0]).all())
 
     def reorder(self, rows: Int[Tensor, " B_new"]) -> None:
         """Replace the texts by rows of them, which may repeat."""
         self.cache.reorder(rows)
-        if isinstance(self.model, Reading) and len(rows) != len(self.model.memory):
+        if isinstance(self.model, EncodedSource) and len(rows) != len(self.model.memory):
             self.model.reorder(rows)  # once: afterwards the beams of a source stay with it
 
 
@@ -134,4 +138,4 @@ def encode_source(
             f"{model.config.vocab_size - 1}; pass the one that its training targets began with"
         )
     check_ids(ids, attention_mask)
-    return Reading(model, ids, attention_mask), ids.new_full((len(ids), 1), start_id), None
+    return EncodedSource(model, ids, attention_mask), ids.new_full((len(ids), 1), start_id), None

@@ -14,7 +14,7 @@ from typing import cast
 
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.interpretability.hooks import blocks_of
 from llmguide.models.gpt import GPT
 from llmguide.nn._linear import Linear

@@ -32,14 +32,14 @@ def fit_probe(
         l2: Penalty $\lambda$ on the weights, not the bias.
 
     Returns:
-        The probe, from vectors (..., D) to logits (..., C).
+        The probe, from vectors (..., D) to logits (..., C), on the device of `x`.
 
     >>> x = torch.tensor([[-2.0], [-1.0], [1.0], [2.0]])
     >>> probe = fit_probe(x, torch.tensor([0, 0, 1, 1]), 2)
     >>> probe(x).argmax(dim=-1).tolist()
     [0, 0, 1, 1]
     """
-    probe = nn.Linear(x.shape[1], n_classes).to(x.dtype)
+    probe = nn.Linear(x.shape[1], n_classes, device=x.device, dtype=x.dtype)
     nn.init.zeros_(probe.weight), nn.init.zeros_(probe.bias)
     optimizer = torch.optim.LBFGS(
         probe.parameters(), max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe"

@@ -53,10 +53,12 @@ class SparseAutoencoder(nn.Module):
         if not 1 <= k <= n_features:
             raise ValueError(f"k is {k}: it must be from 1 to n_features, {n_features}")
         self.k = k
-        directions = F.normalize(torch.randn(n_features, d_model, generator=generator), dim=-1)
+        device = None if generator is None else generator.device
+        directions = torch.randn(n_features, d_model, generator=generator, device=device)
+        directions = F.normalize(directions, dim=-1)
         self.decoder = nn.Parameter(directions)
         self.encoder = nn.Parameter(directions.clone())
-        self.bias = nn.Parameter(torch.zeros(d_model))
+        self.bias = nn.Parameter(directions.new_zeros(d_model))
 
     def encode(self, x: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch F"]:
         """Compute the features, of which at most k are positive and the others 0."""
@@ -104,6 +106,9 @@ def train_sae(
         resample_every: Steps between two checks for dead features.
         seed: Seed of the random generator.
 
+    Returns:
+        The autoencoder, on the device of `x`.
+
     >>> from llmguide import train_sae
     >>> x = torch.eye(2).repeat(8, 1)
     >>> sae = train_sae(x, 4, k=1, n_steps=100, batch_size=16)
@@ -111,14 +116,14 @@ def train_sae(
     True
     """
     generator = torch.Generator().manual_seed(seed)
-    sae = SparseAutoencoder(x.shape[1], n_features, k=k, generator=generator)
+    sae = SparseAutoencoder(x.shape[1], n_features, k=k, generator=generator).to(x.device)
     with torch.no_grad():
         sae.bias.copy_(x.mean(dim=0))
     optimizer = torch.optim.Adam(sae.parameters(), lr=learning_rate)
-    is_dead = torch.ones(n_features, dtype=torch.bool)
+    is_dead = torch.ones(n_features, dtype=torch.bool, device=x.device)
     for step in range(1, n_steps + 1):
         optimizer.param_groups[0]["lr"] = learning_rate * min(1.0, 2 * (1 - step / n_steps))
-        batch = x[torch.randint(len(x), (batch_size,), generator=generator)]
+        batch = x[torch.randint(len(x), (batch_size,), generator=generator, device=generator.device)]
         features = sae.encode(batch)
         errors = batch - sae.decode(features)
         optimizer.zero_grad()
@@ -140,6 +145,7 @@ def _resample(
     """Point dead features at errors, sampled in proportion to their squared norm."""
     dead, squares = is_dead.nonzero()[:, 0], errors.square().sum(dim=-1)
     if len(dead) and squares.sum() > 0:
+        squares = squares.to(generator.device)
         chosen = torch.multinomial(squares, len(dead), replacement=True, generator=generator)
         sae.decoder[dead] = sae.encoder[dead] = F.normalize(errors[chosen], dim=-1)
 

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.inputs import AttentionMask
 from llmguide.nn.kv_cache import KVCache
 
@@ -14,8 +14,9 @@ from llmguide.nn.kv_cache import KVCache
 class Decoder(Protocol):
     """The methods and attributes of a decoder that `llmguide.generate` and the likelihoods call.
 
-    `llmguide.models.gpt.GPT`, `llmguide.models.llama.Llama` and `llmguide.models.encoder_decoder.Reading`
-    have them; a model of your own that has them can take their place.
+    `llmguide.models.gpt.GPT`, `llmguide.models.llama.Llama` and
+    `llmguide.models.encoder_decoder.EncodedSource` have them; a model of your own that has them can
+    take their place.
 
     >>> from llmguide import Decoder, ModelConfig, build
     >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=1, d_model=12, n_heads=3))

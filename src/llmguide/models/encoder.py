@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.inputs import AttentionMask, init_normal, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
 from llmguide.nn.block import Block
@@ -156,6 +156,7 @@ class MaskedLM(nn.Module):
         hidden = self.encoder(
             ids, attention_mask=attention_mask, token_types=token_types, positions=positions
         )
-        hidden = self.transform_norm(activate(self.transform(hidden), self.config.activation))
+        activation = "gelu" if self.config.activation == "swiglu" else self.config.activation
+        hidden = self.transform_norm(activate(self.transform(hidden), activation))
         head = self.encoder.tokens if self.head is None else self.head
         return linear(hidden, head.weight, self.head_bias)

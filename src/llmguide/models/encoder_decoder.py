@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.inputs import AttentionMask, look_up, token_positions, visible_keys
 from llmguide.nn._linear import Linear, linear
 from llmguide.nn.block import Block
@@ -216,7 +216,7 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch V"]:
         """Turn hidden states of the target into logits."""
-        return linear(hidden, (self.target_tokens if self.head is None else self.head).weight)
+        return linear(hidden, self.target_tokens.weight) if self.head is None else self.head(hidden)
 
     def _embed(
         self, tokens: nn.Embedding, table: LearnedPositions | None, ids: Tensor, positions: Tensor
@@ -230,7 +230,7 @@ class Transformer(nn.Module):
         return x
 
 
-class Reading:
+class EncodedSource:
     """A `Transformer` that has read its sources: a model of the target alone, like a decoder.
 
     The sources are encoded once, without a graph for gradients, and so are their keys and values in the first
@@ -244,7 +244,7 @@ class Reading:
     >>> config = ModelConfig(architecture="encoder-decoder", vocab_size=11, context_length=8,
     ...                      n_layers=2, d_model=12, n_heads=3, positions="sinusoidal", norm_position="post")
     >>> model, source, target = Transformer(config), torch.tensor([[1, 2, 3]]), torch.tensor([[6, 7]])
-    >>> torch.equal(Reading(model, source)(target), model(source, target))
+    >>> torch.equal(EncodedSource(model, source)(target), model(source, target))
     True
     """
 

@@ -10,6 +10,8 @@ References: Radford et al. 2019, "Language models are unsupervised multitask lea
 et al. 2018, "Improving language understanding by generative pre-training", section 4.1 (deviation 0.02); Le
 Scao et al. 2022, arXiv:2211.05100, section 3.2 (BLOOM). Press and Wolf 2016, arXiv:1608.05859 (tied head).
 
+`llmguide.models.minimal_gpt` is the same model on one page, without options: read it first.
+
 Leaves out: the alternating sparse attention of GPT-3.
 """
 
@@ -19,7 +21,7 @@ from typing import Any
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.transformer_decoder import TransformerDecoder
 from llmguide.nn.positions import alibi_bias, sinusoidal_positions
 

@@ -19,13 +19,13 @@ from typing import Any
 from jaxtyping import Int
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.transformer_decoder import TransformerDecoder
 from llmguide.nn.rope import rope_tables
 
 
 class Llama(TransformerDecoder):
-    """A decoder whose positions rotate queries and keys.
+    """A decoder with rotary positions (RoPE).
 
     RoPE sets no limit: beyond ``context_length`` the model still runs, outside what it was trained on.
 

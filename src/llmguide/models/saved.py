@@ -4,9 +4,9 @@
 programs, ``llmguide.models.to_hf(model).save_pretrained(folder)`` writes the form of transformers.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from llmguide.arguments import check_type
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.rope_scaling import RopeScaling
 from llmguide.extras import import_extra
 from llmguide.files import replacing, write_json
 from llmguide.models.encoder import Encoder, MaskedLM
 from llmguide.models.encoder_decoder import Transformer
-from llmguide.models.factory import build
+from llmguide.models.factory import build, require_as_built
 from llmguide.models.gpt import GPT
 from llmguide.models.llama import Llama
 from llmguide.models.q4_files import load_q4
-from llmguide.rope_scaling import RopeScaling
 
 FORMAT = "llmguide model, version 1"
 Model = GPT | Llama | MaskedLM | Transformer  # what `build` makes
@@ -37,7 +37,8 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
         folder: Folder for ``model.safetensors`` and ``config.json``; it is made if it does not exist.
 
     Raises:
-        ValueError: If the model is a bare `Encoder`.
+        ValueError: If the model is a bare `Encoder`, or has other tensors than its config describes, as after
+            `apply_lora`.
 
     >>> from tempfile import TemporaryDirectory
     >>> from llmguide import ModelConfig, build, load, save
@@ -51,6 +52,7 @@ def save(model: Model | Encoder, folder: str | Path) -> None:
     check_type("model", model, Model | Encoder, fix)
     if isinstance(model, Encoder):
         raise ValueError("a bare Encoder cannot be saved; save the model that holds it")  # noqa: TRY004  # a choice of the user
+    require_as_built(model)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -81,12 +83,8 @@ def load_saved(folder: str | Path, *, dtype: torch.dtype | None = None) -> Model
 
 
 def _load_weights(folder: Path, config: ModelConfig) -> Model:
-    load_file = import_extra("safetensors.torch", "cli", folder).load_file
     model = build(config)
-    try:
-        model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)  # keeps the dtype
-    except import_module("safetensors").SafetensorError as error:
-        raise ValueError(error) from error
+    model.load_state_dict(read_tensors(folder / "model.safetensors"), assign=True)  # keeps the dtype
     return model
 
 
@@ -109,9 +107,43 @@ def config_from_dict(content: dict[str, Any]) -> ModelConfig:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file whole or not at all."""
+    """Write a safetensors file whole or not at all, with the SHA-256 of its tensors in its metadata.
+
+    Args:
+        path: File to write or replace.
+        tensors: Contiguous tensors on the CPU by name.
+    """
+    metadata = {"format": "pt", "sha256": _sha256(tensors)}
     with replacing(path) as unfinished:
-        import_extra("safetensors.torch", "cli", path).save_file(tensors, unfinished)
+        import_extra("safetensors.torch", "cli", path).save_file(tensors, unfinished, metadata)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a file of `write_tensors`, or another safetensors file, whose content is then not checked.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: The file is damaged.
+    """
+    safetensors = import_extra("safetensors", "cli", path)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            # copied, because products of memory that is not aligned may differ in the last bit
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118  # no mapping
+            expected = (file.metadata() or {}).get("sha256")
+    except safetensors.SafetensorError as error:
+        raise ValueError(error) from error
+    if expected not in (None, _sha256(tensors)):
+        raise ValueError(f"the tensors of {path.name} are not those that were written; copy it again")
+    return tensors
+
+
+def _sha256(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _rope_scaling(content: dict[str, Any] | None) -> RopeScaling | None:

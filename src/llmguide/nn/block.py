@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn.feed_forward import FeedForward
 from llmguide.nn.mixture_of_experts import MixtureOfExperts
 from llmguide.nn.multi_head_attention import MultiHeadAttention

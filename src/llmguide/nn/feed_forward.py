@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn._linear import Linear
 
 
@@ -45,11 +45,16 @@ def gelu_tanh(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def activate(x: Float[Tensor, "*shape"], activation: str) -> Float[Tensor, "*shape"]:
     """Apply ``relu``, ``gelu`` or ``gelu_tanh`` by name, through torch's fused kernels.
 
+    Raises:
+        ValueError: There is no such function, or it takes two inputs, as `swiglu` does.
+
     >>> activate(torch.tensor([-1.0, 1.0]), "relu").tolist()
     [0.0, 1.0]
     """
     if activation == "relu":
         return F.relu(x)
+    if activation not in ("gelu", "gelu_tanh"):
+        raise ValueError(f"activation={activation!r} must be relu, gelu or gelu_tanh")
     return F.gelu(x, approximate="tanh" if activation == "gelu_tanh" else "none")
 
 

@@ -8,12 +8,16 @@ Glossary: ``N`` experts, ``k`` experts for each token, ``D`` model width.
 Leaves out: capacity limits, router noise and shared experts.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn._linear import Linear
 from llmguide.nn.feed_forward import FeedForward
 
@@ -106,3 +110,36 @@ class MixtureOfExperts(nn.Module):
                 part = expert(tokens[rows]) * weights[rows, slots, None]
                 out = out.index_add(0, rows, part.to(out.dtype))
         return out.view_as(x)
+
+
+@contextmanager
+def recorded_routing(model: Any) -> Iterator[list[tuple[Float[Tensor, "tokens N"], int]]]:
+    """Collect what the routers of a model compute inside a ``with`` block.
+
+    Args:
+        model: Model with any number of `MixtureOfExperts` layers, or any function, which has none.
+
+    Yields:
+        A list that each call of a layer appends its router scores and k to: the arguments of
+        `load_balancing_loss`.
+
+    >>> from llmguide.models import build
+    >>> sizes = {"vocab_size": 7, "context_length": 4, "n_layers": 2, "d_model": 8, "n_heads": 2}
+    >>> model = build(ModelConfig(**sizes, n_experts=3, n_experts_per_token=1))
+    >>> with recorded_routing(model) as routing:
+    ...     logits = model(torch.tensor([[0, 1, 2, 3]]))
+    >>> [(tuple(scores.shape), k) for scores, k in routing]
+    [((4, 3), 1), ((4, 3), 1)]
+    """
+    routing: list[tuple[Tensor, int]] = []
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    layers = [layer for layer in modules if isinstance(layer, MixtureOfExperts)]
+    handles = [
+        layer.router.register_forward_hook(lambda _, __, scores, k=layer.k: routing.append((scores, k)))
+        for layer in layers
+    ]
+    try:
+        yield routing
+    finally:
+        for handle in handles:
+            handle.remove()

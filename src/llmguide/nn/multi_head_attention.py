@@ -13,7 +13,7 @@ query heads, ``K`` key/value heads, ``E`` width of a head.
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.nn._linear import Linear
 from llmguide.nn.attention import attend
 from llmguide.nn.kv_cache import KVCache
@@ -92,7 +92,8 @@ class MultiHeadAttention(nn.Module):
             The outputs, and the weights of every head or None.
 
         Raises:
-            ValueError: If the config asks for positions that are not passed in, or shapes do not fit.
+            ValueError: If the config asks for positions that are not passed in, shapes do not fit, or the
+                cache drops tokens that this layer attends to.
         """
         is_cross = context is not None
         if self.positions == "rope" and rope is None and not is_cross:
@@ -110,6 +111,7 @@ class MultiHeadAttention(nn.Module):
                 cos, sin = (table.unsqueeze(-3) for table in rope)  # an axis of size 1 for the heads
                 q, k = apply_rope(q, cos, sin), apply_rope(k, cos, sin)
             if cache is not None:
+                self._check_window(cache, is_cross)
                 k, v = cache.append(layer, k, v)
 
         if self.sliding_window is not None and not is_cross:
@@ -125,6 +127,15 @@ class MultiHeadAttention(nn.Module):
             q, k, v, mask, bias=bias, is_causal=is_causal, dropout=dropout, need_weights=need_weights
         )
         return self.o_proj(out.transpose(1, 2).flatten(2)), weights
+
+    def _check_window(self, cache: KVCache, is_cross: bool) -> None:
+        own = None if is_cross else self.sliding_window
+        if cache.window is not None and (own is None or cache.window < own):
+            reach = "all tokens" if own is None else f"{own} tokens"
+            raise ValueError(
+                f"a cache with window={cache.window} drops keys of this layer, which attends to {reach}: "
+                "leave window out, or pass one as large"
+            )
 
     def _heads(self, x: Float[Tensor, "B T HE"]) -> Float[Tensor, "B H T E"]:
         """Split the last axis into heads."""

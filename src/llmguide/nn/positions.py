@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from llmguide.arguments import check_tensor
+from llmguide.arguments import check_tensor, has_readable_values
 from llmguide.nn.masks import query_and_key_positions
 
 
@@ -100,9 +100,10 @@ def sinusoidal_positions(positions: int | Int[Tensor, "... T"], d_model: int) ->
     if isinstance(positions, int):
         positions = torch.arange(positions)
     check_tensor("positions", positions)
-    exponents = torch.arange(0, d_model, 2, dtype=torch.float64, device=positions.device) / d_model
-    angles = positions[..., None] / 10000.0**exponents
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float()
+    device = positions.device if positions.device.type != "mps" else "cpu"  # Apple's GPUs have no float64
+    exponents = torch.arange(0, d_model, 2, dtype=torch.float64, device=device) / d_model
+    angles = positions.to(device)[..., None] / 10000.0**exponents
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2).float().to(positions.device)
 
 
 class LearnedPositions(nn.Module):
@@ -128,12 +129,14 @@ class LearnedPositions(nn.Module):
             One row of the table for each position.
 
         Raises:
-            ValueError: If a position is beyond the table, or below 0.
+            ValueError: If a position is beyond the table, or below 0. Positions on a GPU are not checked; it
+                stops with a device-side assertion.
         """
+        first, last = 0, -1
         if isinstance(positions, int):
-            first, last = 0, positions - 1
-        else:
-            first, last = (int(positions.min()), int(positions.max())) if positions.numel() else (0, -1)
+            last = positions - 1
+        elif positions.numel() and has_readable_values(positions):
+            first, last = int(positions.min()), int(positions.max())
         if last >= len(self.weight):
             raise ValueError(
                 f"position {last} is beyond the {len(self.weight)} learned ones; crop to the context length"

@@ -32,7 +32,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from llmguide.arguments import check_tensor
-from llmguide.rope_scaling import (
+from llmguide.config.rope_scaling import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,

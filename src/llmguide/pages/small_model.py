@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.gpt import GPT
 from llmguide.tokenization.tokenizer import Tokenizer
 

@@ -43,7 +43,7 @@ from jinja2.exceptions import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmguide.post_training.assistant_turns import ESCAPE, LEARN, STOP, any_of, escaped, mark_turns
-from llmguide.post_training.tokenizer_interface import Coder, as_coder
+from llmguide.post_training.tokenizer_interface import TokenizerAdapter, as_adapter
 from llmguide.tokenization.text_encoder import TextEncoder
 
 START, END = "<|im_start|>", "<|im_end|>"
@@ -55,7 +55,7 @@ Template = Callable[[Sequence[Message], bool], str]
 _FIELDS = {"role", "content", "tool_calls", "tool_call_id", "name", "tools"}  # of a message
 
 
-class Rendered(NamedTuple):
+class TokenizedChat(NamedTuple):
     """A tokenized conversation.
 
     Attributes:
@@ -88,7 +88,8 @@ def jinja(source: str, **variables: Any) -> Template:
     Text inside ``{% generation %}`` has a loss.
 
     Args:
-        source: Jinja source of the template; it is run in Jinja's sandbox, because it may be untrusted.
+        source: Jinja source of the template; it is run in Jinja's sandbox, because it may be untrusted. The
+            sandbox keeps it from files and programs, but limits neither its time nor its memory.
         variables: Variables of the template besides the messages, such as ``bos_token``.
 
     >>> source = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}"
@@ -106,39 +107,40 @@ def jinja(source: str, **variables: Any) -> Template:
             return template.render(
                 **variables, messages=plain, tools=tools, add_generation_prompt=add_generation_prompt
             )
-        except (TemplateError, TypeError) as error:  # such as adding text and a list
+        except (TemplateError, TypeError, ArithmeticError, MemoryError, RecursionError) as error:
             raise ValueError(f"the chat template does not take these messages: {error}") from error
 
     return write
 
 
 def own_template(tokenizer: Any) -> Template:
-    """Return the chat template of a tokenizer of transformers.
+    """Return the chat template of a tokenizer of transformers, of several the one named ``default``.
 
     Raises:
-        ValueError: The tokenizer has no chat template.
+        ValueError: The tokenizer has no chat template, or several and no default.
     """
     if not tokenizer.chat_template:
         raise ValueError("this tokenizer has no chat_template; leave the template out for ChatML")
-    return jinja(tokenizer.chat_template, **tokenizer.special_tokens_map)
+    return jinja(tokenizer.get_chat_template(), **tokenizer.special_tokens_map)
 
 
 def render_chat(
     messages: Sequence[Message],
-    tokenizer: TextEncoder | Coder,
+    tokenizer: TextEncoder | TokenizerAdapter,
     *,
     template: Template = chatml,
     add_generation_prompt: bool = False,
     last_turn_only: bool = False,
     max_length: int | None = None,
     truncation: Literal["refuse", "left"] = "refuse",
-) -> Rendered:
+) -> TokenizedChat:
     """Tokenize a conversation and mark the tokens that have a loss.
 
     Args:
         messages: Turns, each with a ``role`` (system, user, assistant or tool) and a ``content``. Tool calls
             are the ``tool_calls`` of the assistant's message; the first message may have ``tools``.
-        tokenizer: A `Tokenizer`, a `tiktoken.Encoding`, a fast tokenizer of transformers, or a `Coder`.
+        tokenizer: A `Tokenizer`, a `tiktoken.Encoding`, a fast tokenizer of transformers, or a
+            `TokenizerAdapter`.
         template: Chat template; `jinja` and `own_template` make others.
         add_generation_prompt: Whether to append the header of the assistant's next turn, for generation.
         last_turn_only: Whether only the assistant's last turn has a loss, as for preference pairs.
@@ -164,17 +166,17 @@ def render_chat(
     >>> ids.count(tokenizer.special_tokens[END])  # two turns end; the user's is ten ordinary tokens
     2
     """
-    coder = tokenizer if isinstance(tokenizer, Coder) else as_coder(tokenizer)
+    adapter = tokenizer if isinstance(tokenizer, TokenizerAdapter) else as_adapter(tokenizer)
     _check_messages(messages)
-    if template is chatml and (missing := {START, END} - set(coder.control_tokens)):
+    if template is chatml and (missing := {START, END} - set(adapter.control_tokens)):
         raise ValueError(
             f"the tokenizer has no control tokens {sorted(missing)}, which ChatML needs; add them as special "
             "tokens, or give the model's own template"
         )
     for kept in _ever_shorter(messages) if truncation == "left" else [list(messages)]:
-        safe = escaped(kept, any_of(coder.control_tokens))
-        marked = mark_turns(safe, template, add_generation_prompt, coder.control_tokens)
-        rendered = _encode(marked, coder)
+        safe = escaped(kept, any_of(adapter.control_tokens))
+        marked = mark_turns(safe, template, add_generation_prompt, adapter.control_tokens)
+        rendered = _encode(marked, adapter)
         if max_length is None or len(rendered.ids) <= max_length:
             break
     else:
@@ -183,7 +185,7 @@ def render_chat(
             + (" and truncation='left' drops whole turns" if truncation == "left" else "; see truncation")
         )
     if last_turn_only:
-        rendered = Rendered(rendered.ids, _last_run(rendered.mask))
+        rendered = TokenizedChat(rendered.ids, _last_run(rendered.mask))
     if not any(rendered.mask) and not add_generation_prompt:
         raise ValueError(
             f"everything is masked: roles {[m['role'] for m in kept]} give no token to learn; training needs "
@@ -192,9 +194,9 @@ def render_chat(
     return rendered
 
 
-def _encode(marked: str, coder: Coder) -> Rendered:
+def _encode(marked: str, adapter: TokenizerAdapter) -> TokenizedChat:
     """Encode a text with marks: at once, as transformers does, or piece by piece if a token is escaped."""
-    control = any_of(coder.control_tokens)
+    control = any_of(adapter.control_tokens)
     if not all(control.search(turn) for turn in re.findall(f"{LEARN}(.*?){STOP}", marked, re.DOTALL)):
         warnings.warn(
             "the text with a loss ends before the control token that ends the turn, so that the model would "
@@ -216,10 +218,10 @@ def _encode(marked: str, coder: Coder) -> Rendered:
                 if has_loss:
                     with_loss.append((len(text), len(text) + len(part)))
                 text += part
-        new_ids, spans = coder.encode(text, not is_escaped or i % 2 == 1)
+        new_ids, spans = adapter.encode(text, not is_escaped or i % 2 == 1)
         ids += new_ids
         mask += [any(first < b and a < last for a, b in with_loss) for first, last in spans]
-    return Rendered(ids, mask)
+    return TokenizedChat(ids, mask)
 
 
 def _ever_shorter(messages: Sequence[Message]) -> Iterator[list[Message]]:

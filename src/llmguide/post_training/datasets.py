@@ -118,7 +118,7 @@ def problems(source: str | Path, *, with_answer: bool, report: Report | None = N
 
 
 def first_turn(messages: Sequence[Message]) -> str:
-    """Return the first message but the system's, which may be the same in all conversations.
+    """Return the text of the first message that is not the system's.
 
     >>> first_turn([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}])
     'Hi'

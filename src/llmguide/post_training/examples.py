@@ -9,14 +9,14 @@ Leaves out: system messages and conversations of several turns.
 from collections.abc import Sequence
 from typing import Any
 
-from llmguide.post_training.chat import Rendered, render_chat
+from llmguide.post_training.chat import TokenizedChat, render_chat
 from llmguide.post_training.preferences.pairs import PreferencePair, render_pair
 
 
 def render_examples(
     examples: Sequence[tuple[str, str]], tokenizer: Any, *, max_length: int
-) -> list[Rendered]:
-    """Tokenize pairs of a question and the response to learn, for `llmguide.post_training.sft.Conversations`.
+) -> list[TokenizedChat]:
+    """Tokenize pairs of a question and the response to learn, for `llmguide.post_training.sft.SFTDataset`.
 
     Args:
         examples: Question and response of each example.
@@ -82,7 +82,7 @@ def _require_texts(examples: Sequence[tuple[str, ...]]) -> None:
             )
 
 
-def _rendered(i: int, question: str, response: str, tokenizer: Any, max_length: int) -> Rendered:
+def _rendered(i: int, question: str, response: str, tokenizer: Any, max_length: int) -> TokenizedChat:
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": response}]
     rendered = render_chat(turns, tokenizer)
     if len(rendered.ids) > max_length:

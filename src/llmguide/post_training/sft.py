@@ -7,7 +7,7 @@ with mask $m_t = 1$ on the assistant's completions and the tokens that end them
 them before the output head, the largest matrix of a small model.
 
 Examples have many lengths. A batch pads them on the right, which a causal model does not attend to; or
-`Conversations` packs several into each row, and their ``document_ids`` keep them from attending
+`SFTDataset` packs several into each row, and their ``document_ids`` keep them from attending
 to each other, so that the loss equals that of the same examples one by one.
 
 References: Ouyang et al. 2022, arXiv:2203.02155 (SFT as the first of three stages); best-fit packing (Ding et
@@ -31,7 +31,7 @@ from llmguide.arguments import checked
 from llmguide.data.tokens._fast_packing import fast_best_fit
 from llmguide.data.tokens.packing import PADDING, in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
-from llmguide.post_training.chat import Message, Rendered, Template, chatml, render_chat
+from llmguide.post_training.chat import Message, Template, TokenizedChat, chatml, render_chat
 from llmguide.training.config import TrainConfig
 from llmguide.training.losses import cross_entropy
 from llmguide.training.monitor import Logger
@@ -64,7 +64,7 @@ def sft_loss(logits: Float[Tensor, "B T V"], labels: Int[Tensor, "B T"]) -> Floa
     return cross_entropy(logits, labels)
 
 
-class Conversations:
+class SFTDataset:
     """Tokenized conversations in an order that is reshuffled every epoch.
 
     Args:
@@ -79,14 +79,16 @@ class Conversations:
         ValueError: There is no example, one has no unmasked token, or one is longer than a row.
 
     >>> examples = [completion([1, 2], [3, 4]), completion([5], [6])]
-    >>> packed = Conversations(examples, pack_to=5)
+    >>> packed = SFTDataset(examples, pack_to=5)
     >>> packed.batch(0, 1)
     Batch(inputs=tensor([[1, 2, 3, 5, 0]]),
           targets=tensor([[-100, 3, 4, 6, -100]]),
           document_ids=tensor([[ 0,  0,  0,  1, -1]]))
     """
 
-    def __init__(self, examples: ItemDataset[Rendered], *, pack_to: int | None = None, seed: int = 0):
+    unit = "response_tokens"  # of the speed in logs: others have no loss
+
+    def __init__(self, examples: ItemDataset[TokenizedChat], *, pack_to: int | None = None, seed: int = 0):
         fix = "give a list or a map-style Dataset of results of render_chat"
         self.examples = [shifted(example) for example in all_items("examples", examples, fix)]
         self.pack_to = pack_to
@@ -114,12 +116,12 @@ class Conversations:
         return padded([[self.examples[i] for i in row] for row in picked], width=self.pack_to)
 
 
-def completion(prompt: Sequence[int], completion: Sequence[int]) -> Rendered:
+def completion(prompt: Sequence[int], completion: Sequence[int]) -> TokenizedChat:
     """Make a prompt-completion example: no loss on the prompt, loss on the completion with its end token."""
-    return Rendered([*prompt, *completion], [False] * len(prompt) + [True] * len(completion))
+    return TokenizedChat([*prompt, *completion], [False] * len(prompt) + [True] * len(completion))
 
 
-def shifted(example: Rendered) -> Int[Tensor, "2 T"]:
+def shifted(example: TokenizedChat) -> Int[Tensor, "2 T"]:
     """Return the inputs of an example above its targets: the next token of each, or -100.
 
     >>> shifted(completion([1, 2], [3, 4])).tolist()
@@ -198,7 +200,7 @@ def finetune(
         "llmguide.train takes a DataLoader of token ids and labels"
     )
 
-    def rendered(name: str, talks: ItemDataset[Sequence[Message]]) -> Conversations:
+    def rendered(name: str, talks: ItemDataset[Sequence[Message]]) -> SFTDataset:
         examples = [
             render_chat(
                 messages,
@@ -210,7 +212,7 @@ def finetune(
             for messages in all_items(name, talks, fix)
         ]
         pack_to = config.window_length() if packed else None
-        return Conversations(examples, pack_to=pack_to, seed=config.seed)
+        return SFTDataset(examples, pack_to=pack_to, seed=config.seed)
 
     return train(
         model,

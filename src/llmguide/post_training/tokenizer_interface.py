@@ -1,7 +1,7 @@
 """One interface to three kinds of tokenizer, with the character span of each token.
 
 A chat template needs to know which tokens come from which characters, and to encode user text without control
-tokens. `as_coder` gives both for a `Tokenizer`, a `tiktoken.Encoding` and a fast tokenizer of transformers.
+tokens. `as_adapter` gives both for a `Tokenizer`, a `tiktoken.Encoding` and a fast tokenizer of transformers.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -12,8 +12,8 @@ Spans = list[tuple[int, int]]  # start and end of the characters that each token
 
 
 @dataclass(frozen=True)
-class Coder:
-    """The functions of a tokenizer that a chat template needs; `as_coder` makes one.
+class TokenizerAdapter:
+    """The functions of a tokenizer that a chat template needs; `as_adapter` makes one.
 
     Attributes:
         control_tokens: Texts of the control tokens, which only the template may write.
@@ -24,14 +24,14 @@ class Coder:
     encode: Callable[[str, bool], tuple[list[int], Spans]]
 
 
-def as_coder(tokenizer: Any) -> Coder:
+def as_adapter(tokenizer: Any) -> TokenizerAdapter:
     """Adapt a `Tokenizer`, a `tiktoken.Encoding` or a fast tokenizer of transformers.
 
     Raises:
         TypeError: If it is none of these.
     """
     if hasattr(tokenizer, "added_tokens_decoder"):
-        return _transformers_coder(tokenizer)
+        return _transformers_adapter(tokenizer)
     if hasattr(tokenizer, "encode_ordinary"):
         names, pieces = tokenizer.special_tokens_set, tokenizer.decode_tokens_bytes
     elif hasattr(tokenizer, "special_tokens"):
@@ -48,10 +48,10 @@ def as_coder(tokenizer: Any) -> Coder:
             ids = tokenizer.encode(text, allowed_special="all")
         return ids, list(_byte_spans(pieces(ids)))
 
-    return Coder(frozenset(names), encode)
+    return TokenizerAdapter(frozenset(names), encode)
 
 
-def _transformers_coder(tokenizer: Any) -> Coder:
+def _transformers_adapter(tokenizer: Any) -> TokenizerAdapter:
     if not tokenizer.is_fast:
         raise TypeError(
             f"{type(tokenizer).__name__} is not a fast tokenizer and does not report where tokens start"
@@ -71,7 +71,7 @@ def _transformers_coder(tokenizer: Any) -> Coder:
         )
         return found["input_ids"], found["offset_mapping"]
 
-    return Coder(frozenset(names), encode)
+    return TokenizerAdapter(frozenset(names), encode)
 
 
 def _byte_spans(pieces: list[bytes]) -> Iterator[tuple[int, int]]:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from llmguide.data.tokens.windows import Batch
-from llmguide.post_training.chat import Rendered
+from llmguide.post_training.chat import TokenizedChat
 from llmguide.post_training.sft import padded, shifted
 
 Item = TypeVar("Item")
@@ -69,7 +69,7 @@ class InOrder:
     [[3], [1]]
     """
 
-    def __init__(self, examples: Sequence[Rendered]):
+    def __init__(self, examples: Sequence[TokenizedChat]):
         self.examples = [shifted(example) for example in examples]
 
     def __len__(self) -> int:

@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pad_sequence
 
 from llmguide.data.tokens.windows import to_device
 from llmguide.generation.generate import generate
-from llmguide.post_training.chat import Rendered
+from llmguide.post_training.chat import TokenizedChat
 from llmguide.post_training.rl.rollout import Rollout, rollout
 from llmguide.post_training.sft import padded, shifted
 from llmguide.runs.chat_model import Chat
-from llmguide.training.losses import head_weight, token_logprobs
+from llmguide.training.losses import head_logprobs
 
 BATCH_SIZE = 50
 
@@ -72,7 +72,7 @@ def sample_rollouts(
 
 
 @torch.inference_mode()
-def log_likelihoods(chat: Chat, examples: Sequence[Rendered]) -> list[float]:
+def log_likelihoods(chat: Chat, examples: Sequence[TokenizedChat]) -> list[float]:
     """Return the log-probability of the target tokens of each example, in nats."""
     device = next(chat.model.parameters()).device
     logprobs: list[float] = []
@@ -80,7 +80,7 @@ def log_likelihoods(chat: Chat, examples: Sequence[Rendered]) -> list[float]:
         batch = padded([[shifted(example)] for example in examples[first : first + BATCH_SIZE]])
         batch = to_device(batch, device)
         hidden = chat.model.hidden(batch.inputs)
-        logprobs += token_logprobs(hidden, head_weight(chat.model), batch.targets).sum(1).tolist()
+        logprobs += head_logprobs(chat.model, hidden, batch.targets).sum(1).tolist()
     return logprobs
 
 

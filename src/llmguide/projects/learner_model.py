@@ -29,7 +29,7 @@ import torch
 from llmguide.coding.client import Completion, Endpoint, EndpointError, Request
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.evaluation.likelihood import text_logprobs
-from llmguide.post_training.tokenizer_interface import as_coder
+from llmguide.post_training.tokenizer_interface import as_adapter
 from llmguide.projects.character_model.characters import Characters
 from llmguide.projects.generation import complete
 from llmguide.projects.pretrained import open_pretrained
@@ -236,7 +236,7 @@ def _saved(folder: Path, decoding: Decoding) -> Model:
             chat.model.eval(),
             decoding,
             encode_prompt=lambda prompt: chat.prompt([{"role": "user", "content": prompt}]),
-            encode_completion=lambda completion: as_coder(chat.tokenizer).encode(completion, False)[0],
+            encode_completion=lambda completion: as_adapter(chat.tokenizer).encode(completion, False)[0],
             decode=chat.decode,
             end_id=chat.end_id,
         )

@@ -37,7 +37,7 @@ class PPOWithTrueReward(PPOTrainer):
     ) -> tuple[Rollout, Tensor]:
         """Sample completions and score them with both reward models."""
         rollouts, scores = super().generate(prompts, attention_mask, n_completions)
-        self._true_score = self.true_reward(rollouts).mean().item()
+        self._true_score = torch.as_tensor(self.true_reward(rollouts)).mean().item()
         return rollouts, scores
 
     def step(self, prompts: Tensor, attention_mask: Tensor | None = None) -> Metrics:

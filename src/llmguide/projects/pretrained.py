@@ -84,7 +84,7 @@ def adapt(model: GPT | Llama, rank: int, *, n_blocks: int | None = None) -> None
         for path, module in model.blocks[i].named_modules()
         if isinstance(module, LINEAR)
     ]
-    apply_lora(model, rank=rank, alpha=2 * rank, targets=layers)
+    apply_lora(model, rank=rank, alpha=2 * rank, target_modules=layers)
 
 
 def separator(tokenizer: Any) -> int:

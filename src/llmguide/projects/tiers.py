@@ -6,12 +6,12 @@ they are computed.
 
 from typing import Any, NamedTuple
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 from llmguide.costs.flops import training_flops
 from llmguide.costs.gpus import GPUS, cost, gpu_hours
 from llmguide.costs.linear_layers import lora_params
 from llmguide.costs.memory import activation_bytes, model_state_bytes
-from llmguide.presets import PRESETS
 from llmguide.projects.training import small_decoder
 
 GPU, UTILIZATION, PRICE = "a100", 0.4, 2.0  # as in docs/learn/pretraining/scale.md

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.projects.run import DIGITS, Run
 from llmguide.runs.lifecycle import loggers

@@ -3,12 +3,12 @@
 import json
 import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from llmguide.files import put, write_json
+from llmguide.files import replacing, write_json
 from llmguide.models.huggingface.hub import ADAPTER
 from llmguide.models.saved import is_saved
 from llmguide.post_training.adapters.peft_files import WEIGHTS
+from llmguide.runs.packaged import hub_name
 from llmguide.runs.resolve import base_name, is_adapter, locate, open_base, open_model
 from llmguide.runs.transformers_folder import as_transformers_tokenizer, save_transformers
 
@@ -17,7 +17,8 @@ def export_adapter(name: str, folder: Path) -> str:
     """Write the adapter of a run, or one in a folder, so that PEFT opens it with its base.
 
     PEFT opens a base that is a folder of transformers or on the hub. Others are written to ``base`` in the
-    folder: a run of llmguide, an adapter merged into its base, and a model that got tokens for its chat.
+    folder: a run of llmguide, an adapter merged into its base, and a model that got tokens for its chat. A
+    packaged model is named as on the hub, where its weights are not rounded to 4 bits.
 
     Args:
         name: Run folder or adapter, as in `llmguide.runs.resolve.load`.
@@ -42,15 +43,14 @@ def export_adapter(name: str, folder: Path) -> str:
     source = locate(base)
     is_enough = source.is_dir() and not (is_saved(source) or is_adapter(source))
     is_enough = is_enough and open_model(source, dtype=None)[0].config == model.config
-    with TemporaryDirectory(dir=folder.parent) as temporary:
-        written = Path(temporary, "written")
-        written.mkdir()
+    base = hub_name(source) or base
+    with replacing(folder) as unfinished:
+        unfinished.mkdir()
         if not is_enough:
-            save_transformers(written / "base", model, tokenizer)
+            save_transformers(unfinished / "base", model, tokenizer)
             base = str(folder.resolve() / "base")
         config = json.loads((place / ADAPTER).read_text(encoding="utf-8"))
-        write_json(written / ADAPTER, config | {"base_model_name_or_path": base})
-        shutil.copy(place / WEIGHTS, written)
-        tokenizer.save_pretrained(written)
-        put(written, folder)
+        write_json(unfinished / ADAPTER, config | {"base_model_name_or_path": base})
+        shutil.copy(place / WEIGHTS, unfinished)
+        tokenizer.save_pretrained(unfinished)
     return base

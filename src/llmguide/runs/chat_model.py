@@ -17,8 +17,8 @@ from llmguide.post_training.chat import (
     END,
     START,
     Message,
-    Rendered,
     Template,
+    TokenizedChat,
     chatml,
     own_template,
     render_chat,
@@ -62,7 +62,7 @@ class Chat:
 
     def rendered(
         self, messages: Sequence[Message], length: int, *, response: str | None = None
-    ) -> Rendered | None:
+    ) -> TokenizedChat | None:
         """Encode a conversation in at most `length` tokens, without its oldest turns; None if it is too long.
 
         Tokens after the last target are dropped: a template may add a newline after a turn, but a response
@@ -84,7 +84,7 @@ class Chat:
                 return None
             self.n_truncated += 1
         end = max(i for i, is_target in enumerate(rendered.mask) if is_target) + 1
-        return Rendered(rendered.ids[:end], rendered.mask[:end])
+        return TokenizedChat(rendered.ids[:end], rendered.mask[:end])
 
     def report_truncated(self, what: str, length: int) -> None:
         """Print how many conversations were truncated since the last report."""
@@ -96,7 +96,9 @@ class Chat:
         """Encode messages as a prompt, with the header of the assistant's turn."""
         return self._render(messages, add_generation_prompt=True).ids
 
-    def _render(self, messages: Sequence[Message], response: str | None = None, **options: Any) -> Rendered:
+    def _render(
+        self, messages: Sequence[Message], response: str | None = None, **options: Any
+    ) -> TokenizedChat:
         reply = [] if response is None else [{"role": "assistant", "content": response}]
         options |= {"template": self.template, "last_turn_only": response is not None}
         try:

@@ -17,8 +17,16 @@ TOKENIZER_CHARACTERS = 20_000_000  # characters that train the tokenizer; more w
 HELD_OUT_BYTES = 1_000_000  # characters evaluated at the end; longer validation text is truncated
 
 
-def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, workers: int) -> None:
-    """Train the tokenizer and tokenize both sides of the corpus, unless an earlier call has done so."""
+def prepare(
+    text: Corpus,
+    output: Path,
+    *,
+    tokenizer: Tokenizer | None,
+    vocab_size: int,
+    validation: float,
+    workers: int,
+) -> None:
+    """Train or save the tokenizer, and tokenize both sides of the corpus, unless an earlier call has."""
     path = output / "tokenizer.json"
     if not path.exists():
         began = perf_counter()
@@ -31,10 +39,11 @@ def prepare(text: Corpus, output: Path, *, vocab_size: int, validation: float, w
                 f"{text.name}: no document is held out; raise --validation, or give "
                 "more text (a text file counts as one document for each of its passages)"
             )
-        texts = (document.text for document in chain([first], documents))
-        tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
+        if tokenizer is None:
+            texts = (document.text for document in chain([first], documents))
+            tokenizer = Tokenizer.train(texts, vocab_size, special_tokens=[END_OF_TEXT])
+            say(f"tokenizer: {tokenizer.vocab_size} ids, trained in {perf_counter() - began:.0f} s")
         tokenizer.save(path)
-        say(f"tokenizer: {tokenizer.vocab_size} ids, trained in {perf_counter() - began:.0f} s")
     tokenizer = Tokenizer.load(path)
     limits: dict[Split, int] = {"train": sys.maxsize, "validation": HELD_OUT_BYTES}
     for side, most in limits.items():

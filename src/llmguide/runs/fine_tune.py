@@ -7,7 +7,7 @@ import torch
 
 from llmguide.post_training.chat import Message
 from llmguide.post_training.rl.rollout import rollout
-from llmguide.post_training.sft import Conversations
+from llmguide.post_training.sft import SFTDataset
 from llmguide.runs.chat_model import Chat, save_trained
 from llmguide.runs.folder import say
 from llmguide.runs.lifecycle import barrier, describe, drop_too_long, loggers, train_run, write_report
@@ -46,12 +46,12 @@ def fine_tune(
     chat.model.to(device)
     length = min(context_length, chat.model.config.context_length)
 
-    def examples(side: Sequence[Sequence[Message]]) -> Conversations:
+    def examples(side: Sequence[Sequence[Message]]) -> SFTDataset:
         # one more than the context, because the last token is only a target
         rendered = [chat.rendered(messages, length + 1) for messages in side]
         rows = drop_too_long(rendered, "conversations", length)
         chat.report_truncated("conversations", length)
-        return Conversations(rows, pack_to=length if packed else None, seed=steps.seed)
+        return SFTDataset(rows, pack_to=length if packed else None, seed=steps.seed)
 
     data, validation = examples(conversations), examples(held_out) if held_out else None
     rate = 1e-3 if lora.lora_rank else 5e-4

@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -83,7 +84,8 @@ def as_decoder(model: nn.Module) -> GPT | Llama:
 def claim(output: Path, run: dict[str, Any]) -> None:
     """Lock a run folder until this process ends, and write its options and provenance to ``run.json``.
 
-    The claim of a run that ended before it wrote anything else is replaced.
+    The claim of a run that ended before it wrote anything else is replaced. Paths are compared as paths:
+    ``books``, ``books/`` and ``./books`` are one corpus.
 
     Raises:
         ValueError: The folder has a run with other options or on other data, or is in use; or it is a file.
@@ -101,7 +103,7 @@ def claim(output: Path, run: dict[str, Any]) -> None:
         earlier = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); give another --output, or delete it") from error
-    changed = {name: value for name, value in run.items() if earlier.get(name) != value}
+    changed = {name: value for name, value in run.items() if not _is_same(value, earlier.get(name))}
     is_other_data = changed.pop("data_sha256", None) is not None
     if changed:  # other options may select other data, so they are the cause
         listed = ", ".join(_differences(changed, earlier))
@@ -111,6 +113,13 @@ def claim(output: Path, run: dict[str, Any]) -> None:
             f"{output} has a run on other data: {run['data']} has changed since then; give another --output"
         )
     record(output, starts=[*earlier.get("starts", []), provenance()])
+
+
+def _is_same(value: Any, was: Any) -> bool:
+    """Return whether two values of an option are equal, or lead to the same place if they are paths."""
+    if isinstance(value, str) and isinstance(was, str):
+        return os.path.realpath(value) == os.path.realpath(was)
+    return bool(value == was)
 
 
 def _differences(options: dict[str, Any], earlier: dict[str, Any]) -> Iterator[str]:
@@ -131,10 +140,16 @@ def record(output: Path, **values: Any) -> None:
     write_json(path, earlier | values)
 
 
-def withdraw() -> None:
-    """Delete the folders that this command has created and claimed but not used: its start was refused."""
+def withdraw(*, is_refused: bool = False) -> None:
+    """Delete the folders that this command has created and claimed but not used.
+
+    Args:
+        is_refused: Whether to delete a tokenizer and tokens, too, as long as no step has been logged: they
+            belong to options that do not work.
+    """
     for output, is_new in claimed.items():
-        if is_new and output.exists() and _is_unused(output):
+        has_trained = any(output.rglob("metrics.jsonl")) or any(output.rglob("step-*"))
+        if is_new and output.exists() and (_is_unused(output) or (is_refused and not has_trained)):
             unlock(output)
             shutil.rmtree(output)
 

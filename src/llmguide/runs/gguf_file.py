@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.rope_scaling import LinearScaling, Llama3Scaling
 from llmguide.extras import import_extra
 from llmguide.files import replacing
 from llmguide.models import GPT, Llama
 from llmguide.nn.rope import rope_frequencies
-from llmguide.rope_scaling import LinearScaling, Llama3Scaling
 from llmguide.runs.transformers_folder import as_transformers
 from llmguide.tokenization.pretokenize import GPT2_PATTERN
 
@@ -51,7 +51,7 @@ def save_gguf(path: Path, model: GPT | Llama, tokenizer: Any) -> None:
 
     Raises:
         ModuleNotFoundError: ``llmguide[packaged]`` is not installed.
-        ValueError: llama.cpp has no equal of the model or of the tokenizer.
+        ValueError: llama.cpp has no counterpart of the model or of the tokenizer.
     """
     gguf = import_extra("gguf", "packaged", "a GGUF file")
     hf_model = as_transformers(model, tokenizer)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from llmguide.data.splits import in_validation
+from llmguide.data.splits import position
 from llmguide.data.tokens.windows import Sequences
 from llmguide.files import write_json
 from llmguide.runs.folder import claim, n_params, record, say
@@ -76,7 +76,9 @@ def write_report(output: Path, content: dict[str, Any]) -> None:
 def train_val_split(
     items: Iterable[tuple[str, Item]], held_out: float, what: str
 ) -> tuple[list[Item], list[Item]]:
-    """Split items into training and validation by a hash of their names, and print if none are held out.
+    """Split items into training and validation by a hash of their names.
+
+    If the fraction would hold out none, the first in the order of the hashes is, and that is printed.
 
     Args:
         items: Names and items.
@@ -88,21 +90,28 @@ def train_val_split(
 
     >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.5, "letters")
     (['A'], ['B', 'C', 'D'])
+    >>> train_val_split([(name, name.upper()) for name in "abcd"], 0.01, "letters")
+    held out: 1 of the 4 letters, as --held-out 0.01 is none
+    (['A', 'B', 'C'], ['D'])
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"--held-out {held_out:g} is a fraction: at least 0 and below 1")
-    parts: tuple[list[Item], list[Item]] = ([], [])
-    for name, item in items:
-        parts[in_validation(name, held_out)].append(item)
-    train_side, validation = parts
+    named = list(items)
+    places = [position(name) for name, _ in named]
+    limit = held_out * 2**64
+    if held_out and places and limit <= min(places) < max(places):
+        limit = min(places) + 1
+        n_first = places.count(min(places))
+        say(f"held out: {n_first} of the {len(named)} {what}, as --held-out {held_out:g} is none")
+    train_side, validation = (
+        [item for place, (_, item) in zip(places, named, strict=True) if (place < limit) is is_held_out]
+        for is_held_out in (False, True)
+    )
     if not train_side:
         raise ValueError(f"all {len(validation)} {what} are held out; give more, or a smaller --held-out")
     if held_out and not validation:
-        say(
-            f"none of the {len(train_side)} {what} are held out with --held-out {held_out:g}; "
-            "raise it to evaluate on some"
-        )
-    return parts
+        say(f"none of the {len(named)} {what} are held out, because all have the same prompt")
+    return train_side, validation
 
 
 def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> list[Item]:
@@ -120,9 +129,9 @@ def drop_too_long(examples: Sequence[Item | None], what: str, length: int) -> li
     if len(items) < len(examples):
         say(f"dropped {len(examples) - len(items)} of {len(examples)} {what}: longer than {length} tokens")
     if not items:
+        other = "--max-new-tokens" if what == "prompts" else "--context-length"
         raise ValueError(
-            f"no {what} of at most {length} tokens; give shorter ones, or change --max-length, "
-            "--context-length or --max-new-tokens"
+            f"no {what} of at most {length} tokens; give shorter ones, or change --max-length or {other}"
         )
     return items
 

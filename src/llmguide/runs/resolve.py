@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import GPT, Encoder, Llama, build
 from llmguide.models.huggingface.config import config_from_hf
 from llmguide.models.huggingface.convert import load_hf
@@ -86,6 +86,16 @@ def open_model(name: str | Path, *, dtype: torch.dtype | None = torch.float32) -
     Raises:
         ModuleNotFoundError: An optional dependency is not installed; the message says which.
         ValueError: There is no such model, it is damaged, it is not a decoder, or it has no tokenizer.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from llmguide import ModelConfig, Tokenizer, build, open_model, save
+    >>> config = ModelConfig(vocab_size=257, context_length=8, n_layers=1, d_model=12, n_heads=3)
+    >>> with TemporaryDirectory() as folder:
+    ...     save(build(config), folder)
+    ...     Tokenizer.train("a text", 257, special_tokens=["<|endoftext|>"]).save(f"{folder}/tokenizer.json")
+    ...     model, tokenizer = open_model(folder)
+    >>> model.config.vocab_size, tokenizer.decode(tokenizer.encode("text"))
+    (257, 'text')
     """
     model, tokenizer = _open(locate(name), dtype)
     if tokenizer is None:
@@ -201,7 +211,7 @@ def resize_vocab(model: GPT | Llama, vocab_size: int) -> GPT | Llama:
 
     https://nlp.stanford.edu/~johnhew/vocab-expansion.html
 
-    >>> from llmguide.config import ModelConfig
+    >>> from llmguide.config.model_config import ModelConfig
     >>> model = build(ModelConfig(vocab_size=3, context_length=4, n_layers=1, d_model=4, n_heads=2))
     >>> weight = resize_vocab(model, 4).tokens.weight
     >>> torch.allclose(weight[3], weight[:3].mean(0)), resize_vocab(model, 3) is model

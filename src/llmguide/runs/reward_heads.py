@@ -1,10 +1,9 @@
 """Reward heads: the vector that turns the model of a run folder into a reward model, saved beside it."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from llmguide.models.saved import write_tensors
+from llmguide.models.saved import read_tensors, write_tensors
 from llmguide.post_training.preferences.reward_model import RewardModel
 
 HEAD = "reward_head.safetensors"
@@ -35,9 +34,8 @@ def with_head(folder: Path, backbone: Any) -> RewardModel:
     if not (folder / HEAD).exists():
         raise ValueError(f"{folder} has no reward model; create one with llmguide reward")
     reward_model = RewardModel(backbone)
-    damage = import_module("safetensors").SafetensorError
     try:
-        reward_model.head.load_state_dict(import_module("safetensors.torch").load_file(folder / HEAD))
-    except (OSError, RuntimeError, damage) as error:
+        reward_model.head.load_state_dict(read_tensors(folder / HEAD))
+    except (OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{folder} has a damaged reward model: {error}") from error
     return reward_model.eval()

@@ -57,7 +57,7 @@ def fraction_correct(
                     temperature=config.temperature,
                     eos_id=config.eos_id,
                 )
-            right += reward(rollouts).sum().item()
+            right += torch.as_tensor(reward(rollouts)).sum().item()
     return wilson_interval(right, len(prompts))
 
 

@@ -2,8 +2,8 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from llmguide.config import ModelConfig
-from llmguide.presets import PRESETS
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
 
 
 @dataclass(frozen=True)

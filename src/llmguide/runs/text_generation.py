@@ -1,11 +1,15 @@
 """Open a model with its tokenizer to continue texts."""
 
 from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.generation.sampling import Sampler
+from llmguide.generation.steps import CachedSteps, new_cache, next_logits
+from llmguide.models import GPT, Llama
 from llmguide.runs.resolve import open_model
 from llmguide.runs.transformers_folder import stop_ids
 from llmguide.tokenization.tokenizer import Tokenizer
@@ -37,6 +41,52 @@ def open_writer(name: str) -> Writer:
     return Writer(model, lambda text: encode(text) or beginning, tokenizer.decode, ends)
 
 
+class Continuations:
+    """Continues one prompt after another; the key/value cache keeps the tokens that both begin with.
+
+    Args:
+        model: Decoder in evaluation mode, on the device where it stays.
+    """
+
+    def __init__(self, model: GPT | Llama):
+        self.model, self._device = model, next(model.parameters()).device
+        self._steps = CachedSteps(model, rows=1, n_tokens=0, n_steps=model.config.context_length)
+        self._text = torch.empty(1, 0, dtype=torch.long, device=self._device)  # the cache has its beginning
+
+    def stream(
+        self,
+        prompt: list[int],
+        max_new_tokens: int,
+        *,
+        sampler: Sampler,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[int]:
+        """Yield new tokens as they are sampled, as `llmguide.generation.generate.stream` does."""
+        earlier, self._text = self._text, torch.tensor([prompt], device=self._device)
+        n = min(self._steps.cache.length, earlier.shape[1], len(prompt) - 1)
+        n_same = int((earlier[0, :n] == self._text[0, :n]).cumprod(dim=0).sum())
+        try:
+            self._steps.cache.crop(n_same)
+        except ValueError:  # a sliding window has dropped tokens that are needed again
+            self._steps.cache = new_cache(self.model, 0)
+        logits = next_logits(self.model, self._text, None, self._steps.cache)
+        for i in range(max_new_tokens):
+            if i > 0:
+                logits = self._steps(self._text, None)
+            token = sampler(logits, self._text, generator)
+            self._text = torch.cat([self._text, token[:, None]], dim=1)
+            yield int(token)
+
+    def tokens_per_s(self) -> float:
+        """Measure the speed of greedy decoding, for a third of a second after the first three tokens."""
+        ends = []
+        for _ in self.stream([0], self.model.config.context_length - 1, sampler=Sampler(0.0)):
+            ends.append(perf_counter())
+            if len(ends) > 3 and ends[-1] - ends[2] > 1 / 3:
+                break
+        return (len(ends) - 3) / (ends[-1] - ends[2])
+
+
 def chosen_device(name: str | None) -> torch.device:
     """Return the device of that name; without one, the GPU if there is one.
 
@@ -49,7 +99,7 @@ def chosen_device(name: str | None) -> torch.device:
         return torch.empty(0, device=name).device
     except (AssertionError, RuntimeError) as error:  # torch asserts that it was built for GPUs
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"--device {name} cannot be used: {reason}") from error
+        raise ValueError(f"--device {name} cannot be used: {reason}; leave it out, or give cpu") from error
 
 
 def pieces(

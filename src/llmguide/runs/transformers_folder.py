@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
+from llmguide.files import reset_mode
 from llmguide.models import GPT, Llama, to_hf
 from llmguide.models.huggingface.hub import required
 from llmguide.post_training.chat import END, START
@@ -34,6 +35,8 @@ def save_transformers(folder: str | Path, model: GPT | Llama, tokenizer: Any) ->
     hf_model = as_transformers(model, tokenizer)
     with _without_progress_bars():
         hf_model.save_pretrained(folder)
+    for file in Path(folder).glob("*.safetensors"):
+        reset_mode(file)
     tokenizer.save_pretrained(folder)
 
 

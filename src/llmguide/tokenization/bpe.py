@@ -163,7 +163,7 @@ def learn_merges(words: Mapping[bytes, int], n_merges: int) -> list[Pair]:
 
 
 def ranks_from_merges(merges: Sequence[Pair]) -> dict[bytes, int]:
-    """Return the bytes of every token with its id: the 256 bytes, then one token per merge.
+    """Return the id (rank) of every token by its bytes: the 256 bytes, then one token per merge.
 
     >>> list(ranks_from_merges([(97, 97), (256, 98)]).items())[-2:]
     [(b'aa', 256), (b'aab', 257)]

@@ -8,11 +8,14 @@ Glossary: ``N`` tokens, ``D`` model width, ``V`` vocabulary.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from llmguide.arguments import has_readable_values
+from llmguide.data.tokens.windows import IGNORE_INDEX
 from llmguide.nn._linear import linear
 
 
@@ -144,3 +147,65 @@ def _log_probs(
         with torch.autocast(hidden.device.type, enabled=False):
             logits = linear(hidden[part].to(dtype), w).to(wide)
             yield part, torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
+
+
+def token_stats(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    chunk: int | None,
+    temperature: float,
+    *,
+    with_entropy: bool,
+) -> tuple[Tensor, Tensor]:
+    """Compute `TokenLogprobs` of the unmasked targets; 0 elsewhere."""
+    require_positive(temperature)
+    options = chunk or chunk_size(weight), temperature, with_entropy
+    apply: Any = TokenLogprobs.apply  # torch leaves it untyped
+    counted = targets != IGNORE_INDEX
+    rows, labels = select(counted, hidden, targets)
+    stats = apply(rows, weight, labels, options)
+    logprobs, entropy = (stat.new_zeros(targets.shape).masked_scatter(counted, stat) for stat in stats)
+    return logprobs, entropy
+
+
+def require_positive(temperature: float) -> None:
+    """Raise ValueError for a temperature of 0 or below."""
+    if not temperature > 0:
+        raise ValueError(f"temperature={temperature} must be above 0; greedy has no log-probabilities")
+
+
+def select(
+    counted: Bool[Tensor, "*batch"], hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
+) -> tuple[Float[Tensor, "N D"], Int[Tensor, " N"]]:
+    """Return the hidden states and targets of some tokens; a GPU is waited for once, for their number."""
+    (rows,) = torch.where(counted.flatten())
+    return hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows), targets.flatten().index_select(0, rows)
+
+
+def require_targets(targets: Int[Tensor, "*batch"], vocab_size: int) -> Bool[Tensor, "*batch"]:
+    """Return which targets are not masked, as `counted_targets` does, and raise ValueError if none is."""
+    counted = counted_targets(targets, vocab_size)
+    if not counted.any():
+        raise_without_targets(targets)
+    return counted
+
+
+def raise_without_targets(targets: Int[Tensor, "*batch"]) -> NoReturn:
+    """Raise ValueError for targets that are all masked."""
+    raise ValueError(f"all {targets.numel()} targets are {IGNORE_INDEX}, so there is no loss")
+
+
+def counted_targets(targets: Int[Tensor, "*batch"], vocab_size: int) -> Bool[Tensor, "*batch"]:
+    """Return which targets are not masked.
+
+    Raises:
+        ValueError: A target is neither masked nor in the vocabulary. A GPU stops with an assertion instead.
+    """
+    counted = targets != IGNORE_INDEX
+    if has_readable_values(targets) and ((targets >= vocab_size) | (targets < 0) & counted).any():
+        raise ValueError(
+            f"targets from {int(targets[counted].min())} to {int(targets.max())} are outside the vocabulary, "
+            f"0 to {vocab_size - 1}; mask with {IGNORE_INDEX}"
+        )
+    return counted

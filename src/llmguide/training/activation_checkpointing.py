@@ -35,7 +35,7 @@ def training_blocks(
     Raises:
         ValueError: The model has no blocks.
 
-    >>> from llmguide.config import ModelConfig
+    >>> from llmguide.config.model_config import ModelConfig
     >>> from llmguide.models import build
     >>> model = build(ModelConfig(vocab_size=5, context_length=4, n_layers=2, d_model=4, n_heads=1))
     >>> with training_blocks(model, activation_checkpointing=True):

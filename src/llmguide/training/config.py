@@ -35,7 +35,8 @@ class TrainConfig:
             computation.
         compile: Whether to compile the blocks with torch.compile; the first step takes a minute.
         parallel: Data parallelism under torchrun; fsdp shards the weights.
-        max_spike: Nats above the mean of the last 20 losses at which a loss stops the run; inf: never.
+        max_spike: Nats above the mean of the last 20 losses at which a loss stops the run; inf: never. Half
+            of the mean is tolerated in any case, because other losses than the default may be large.
         eval_every: Steps between evaluations, if there are validation data.
         eval_batches: Batches of an evaluation, always the same ones; None: all.
         log_every: Steps between records in the logger.
@@ -129,6 +130,8 @@ class TrainConfig:
 
     def lr_at(self, step: int) -> float:
         """Compute the learning rate of a step; steps count from 1."""
+        if self.n_steps == 1:
+            return self.lr  # the floor of the last step would be that of the only one
         n_warmup = round(self.warmup_ratio * self.n_steps)
         if self.schedule == "constant":
             factor = constant(step, n_warmup=n_warmup)

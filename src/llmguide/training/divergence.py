@@ -78,13 +78,14 @@ class DivergenceGuard:
 
         Raises:
             DivergenceError: The loss or the gradient norm is not finite, or the loss exceeds the mean of the
-                last 20 by more than `max_spike`.
+                last 20 by more than `max_spike` and by more than half of that mean.
         """
         step, recent = len(self.losses) + 1, self.losses[-SPIKE_WINDOW:]
         mean = fmean(recent) if recent else loss
         usual = f"mean loss of the last {len(recent)} steps {mean:.4g}"
         metrics = f"loss {loss:.4g}, gradient norm {grad_norm:.4g}, {usual}"
-        if not (isfinite(loss) and isfinite(grad_norm) and loss <= mean + self.config.max_spike):
+        tolerated = max(self.config.max_spike, abs(mean) / 2)
+        if not (isfinite(loss) and isfinite(grad_norm) and loss <= mean + tolerated):
             saved = (
                 "the run keeps no checkpoints"
                 if self.folder is None

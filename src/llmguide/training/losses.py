@@ -16,18 +16,32 @@ head, $M$ the unmasked targets.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from llmguide.arguments import check_ids
 from llmguide.data.tokens.windows import IGNORE_INDEX, Batch
-from llmguide.models.decoder_protocol import require_own
-from llmguide.nn.q4 import Q4Linear
-from llmguide.training._chunked_losses import LinearCrossEntropy, TokenLogprobs, chunk_size
+from llmguide.models.decoder_protocol import Decoder, require_own
+from llmguide.models.transformer_decoder import TransformerDecoder
+from llmguide.nn._linear import Linear
+from llmguide.nn.mixture_of_experts import load_balancing_loss, recorded_routing
+from llmguide.nn.unchanged import is_unchanged
+from llmguide.training._chunked_losses import (
+    LinearCrossEntropy,
+    chunk_size,
+    counted_targets,
+    raise_without_targets,
+    require_positive,
+    require_targets,
+    select,
+    token_stats,
+)
+
+_BALANCING = 0.01  # of a layer's load-balancing loss, as in Switch Transformer
 
 
 def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batch"]) -> Float[Tensor, ""]:
@@ -47,7 +61,7 @@ def cross_entropy(logits: Float[Tensor, "*batch V"], targets: Int[Tensor, "*batc
     >>> cross_entropy(logits, torch.tensor([-100, 0])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    _require_targets(targets, logits.shape[-1])
+    require_targets(targets, logits.shape[-1])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), ignore_index=IGNORE_INDEX)
 
@@ -82,9 +96,11 @@ def linear_cross_entropy(
     >>> linear_cross_entropy(hidden, weight, torch.tensor([0, -100])).item()  # 3 to 1: -log 0.75
     0.2877
     """
-    counted = _require_targets(targets, len(weight))
+    rows, labels = select(counted_targets(targets, len(weight)), hidden, targets)
+    if not len(labels):
+        raise_without_targets(targets)
     apply: Any = LinearCrossEntropy.apply  # torch leaves it untyped
-    loss: Tensor = apply(hidden[counted], weight, targets[counted], chunk or chunk_size(weight))
+    loss: Tensor = apply(rows, weight, labels, chunk or chunk_size(weight))
     return loss
 
 
@@ -121,11 +137,14 @@ def next_token_loss(
         return cross_entropy(model(inputs), targets)
     if not hasattr(model, "hidden"):
         raise TypeError(f"model is a {type(model).__name__} without hidden states; pass chunked=False")
-    return head_cross_entropy(model, model.hidden(inputs), targets)
+    return head_cross_entropy(cast(Decoder, model), model.hidden(inputs), targets)
 
 
 def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """Compute the mean cross-entropy over the unmasked targets of a batch, the default loss of `train`.
+
+    While a mixture of experts trains, 0.01 times the load-balancing loss of each of its layers is added
+    (arXiv:2101.03961, section 2.2). Without it, a few experts would get most of the tokens.
 
     Args:
         model: A decoder of `llmguide.models`, whose logits are never held at once, or anything that maps ids
@@ -144,24 +163,32 @@ def batch_loss(model: Any, batch: Batch) -> tuple[Float[Tensor, ""], int]:
     """
     packing = {} if batch.document_ids is None else {"document_ids": batch.document_ids}
     has_hidden = hasattr(model, "hidden")
-    outputs: Tensor = (model.hidden if has_hidden else model)(batch.inputs, **packing)
+    with recorded_routing(model) as routing:
+        outputs: Tensor = (model.hidden if has_hidden else model)(batch.inputs, **packing)
     n_targets = int((batch.targets != IGNORE_INDEX).sum())
     if n_targets == 0:
         return outputs.sum() * 0.0, 0
-    if not has_hidden:
-        return cross_entropy(outputs, batch.targets), n_targets
-    return head_cross_entropy(model, outputs, batch.targets), n_targets
+    mean = (
+        head_cross_entropy(model, outputs, batch.targets)
+        if has_hidden
+        else cross_entropy(outputs, batch.targets)
+    )
+    if getattr(model, "training", False):
+        for scores, k in routing:
+            mean = mean + _BALANCING * load_balancing_loss(scores, k)
+    return mean, n_targets
 
 
 def head_cross_entropy(
-    model: Any, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
+    model: Decoder, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, ""]:
-    """Compute the mean cross-entropy of a model's last hidden states, in the form that suits its output head.
+    """Compute the mean cross-entropy of a model's last hidden states.
 
-    A 4-bit head computes the logits of all unmasked targets at once, which are then held in memory.
+    Without the logits of all unmasked targets in memory if these are the hidden states times a weight;
+    with them if the model has a bias, an adapter or 4-bit weights there, or an ``unembed`` of its own.
 
     Args:
-        model: A decoder of `llmguide.models`.
+        model: A decoder.
         hidden: Last hidden states.
         targets: Token id that follows each position, or -100 where there is no loss.
 
@@ -171,31 +198,67 @@ def head_cross_entropy(
     Raises:
         ValueError: Every target is masked.
     """
-    if not isinstance(model.head, Q4Linear):
-        return linear_cross_entropy(hidden, head_weight(model), targets)
-    counted = _require_targets(targets, model.head.out_features)
-    return cross_entropy(model.head(hidden[counted]), targets[counted])
+    weight = _head_weight(model)
+    if weight is not None:
+        return linear_cross_entropy(hidden, weight, targets)
+    counted = require_targets(targets, model.config.vocab_size)
+    return cross_entropy(model.unembed(hidden[counted]), targets[counted])
 
 
 def head_logprobs(
-    model: Any, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
+    model: Decoder, hidden: Float[Tensor, "*batch D"], targets: Int[Tensor, "*batch"]
 ) -> Float[Tensor, "*batch"]:
     """Compute each target's log-probability from a model's last hidden states, as `head_cross_entropy` does.
 
     Returns:
         Log-probabilities in float32 or wider, 0 where the target is -100.
     """
-    if not isinstance(model.head, Q4Linear):
-        return token_logprobs(hidden, head_weight(model), targets)
-    counted = counted_targets(targets, model.head.out_features)
-    losses = F.cross_entropy(model.head(hidden[counted]), targets[counted], reduction="none")
-    return losses.new_zeros(targets.shape).masked_scatter(counted, -losses)
+    weight = _head_weight(model)
+    if weight is not None:
+        return token_logprobs(hidden, weight, targets)
+    return _unembedded_stats(model, hidden, targets, 1.0)[0]
 
 
-def head_weight(model: Any) -> Float[Tensor, "V D"]:
-    """Return the weight of a model's output head, which may be its token embedding table."""
-    weight: Tensor = (model.tokens if model.head is None else model.head).weight
+def head_logprobs_and_entropy(
+    model: Decoder,
+    hidden: Float[Tensor, "*batch D"],
+    targets: Int[Tensor, "*batch"],
+    *,
+    temperature: float = 1.0,
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
+    """Compute `head_logprobs`, at a temperature, and the entropy of the distribution of each target."""
+    weight = _head_weight(model)
+    if weight is not None:
+        return token_logprobs_and_entropy(hidden, weight, targets, temperature=temperature)
+    return _unembedded_stats(model, hidden, targets, temperature)
+
+
+def _head_weight(model: Any) -> Float[Tensor, "V D"] | None:
+    """Return the weight whose product with the hidden states is the logits; None if there is no such."""
+    if getattr(type(model), "unembed", None) is not TransformerDecoder.unembed or "unembed" in vars(model):
+        return None
+    head = model.tokens if model.head is None else model.head
+    if not is_unchanged(head, Linear, nn.Linear, nn.Embedding) or getattr(head, "bias", None) is not None:
+        return None
+    weight: Tensor = head.weight
     return weight
+
+
+def _unembedded_stats(
+    model: Decoder, hidden: Tensor, targets: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Compute log-probabilities and entropies from the logits of all unmasked targets at once."""
+    require_positive(temperature)
+    counted = counted_targets(targets, model.config.vocab_size)
+    logits = model.unembed(hidden[counted])
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+    log_probs = logits.log_softmax(-1)
+    logprobs = log_probs.gather(1, targets[counted][:, None])[:, 0]
+    entropy = -(log_probs.exp() * log_probs).sum(-1)
+    out, spread = (
+        stat.new_zeros(targets.shape).masked_scatter(counted, stat) for stat in (logprobs, entropy)
+    )
+    return out, spread
 
 
 def token_logprobs(
@@ -225,7 +288,7 @@ def token_logprobs(
     >>> token_logprobs(hidden, weight, torch.tensor([0, -100])).tolist()  # 3 to 1: log 0.75
     [-0.2877, 0.0]
     """
-    return _token_stats(hidden, weight, targets, chunk, temperature, with_entropy=False)[0]
+    return token_stats(hidden, weight, targets, chunk, temperature, with_entropy=False)[0]
 
 
 def token_logprobs_and_entropy(
@@ -244,45 +307,4 @@ def token_logprobs_and_entropy(
     >>> token_logprobs_and_entropy(hidden, weight, torch.tensor([1, -100]))[1].tolist()  # log 2
     [0.6931, 0.0]
     """
-    return _token_stats(hidden, weight, targets, chunk, temperature, with_entropy=True)
-
-
-def _token_stats(
-    hidden: Tensor,
-    weight: Tensor,
-    targets: Tensor,
-    chunk: int | None,
-    temperature: float,
-    *,
-    with_entropy: bool,
-) -> tuple[Tensor, Tensor]:
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature} must be above 0; greedy has no log-probabilities")
-    counted = targets != IGNORE_INDEX
-    options = chunk or chunk_size(weight), temperature, with_entropy
-    apply: Any = TokenLogprobs.apply  # torch leaves it untyped
-    stats = apply(hidden[counted], weight, targets[counted], options)
-    logprobs, entropy = (stat.new_zeros(targets.shape).masked_scatter(counted, stat) for stat in stats)
-    return logprobs, entropy
-
-
-def _require_targets(targets: Tensor, vocab_size: int) -> Bool[Tensor, "*batch"]:
-    counted = counted_targets(targets, vocab_size)
-    if not counted.any():
-        raise ValueError(f"all {targets.numel()} targets are {IGNORE_INDEX}, so there is no loss")
-    return counted
-
-
-def counted_targets(targets: Int[Tensor, "*batch"], vocab_size: int) -> Bool[Tensor, "*batch"]:
-    """Return which targets are not masked.
-
-    Raises:
-        ValueError: A target is neither masked nor in the vocabulary.
-    """
-    counted = targets != IGNORE_INDEX
-    if ((targets >= vocab_size) | (targets < 0) & counted).any():
-        raise ValueError(
-            f"targets from {int(targets[counted].min())} to {int(targets.max())} are outside the vocabulary, "
-            f"0 to {vocab_size - 1}; mask with {IGNORE_INDEX}"
-        )
-    return counted
+    return token_stats(hidden, weight, targets, chunk, temperature, with_entropy=True)

@@ -246,14 +246,18 @@ def describe(values: dict[str, float]) -> str:
 
     >>> describe({"loss": 2.30259, "lr": 6e-4, "grad_norm": 1.0, "tokens_per_s": 51234.5})
     'loss 2.3026  lr 6.00e-04  norm 1.00  51,234 tokens/s'
+    >>> describe({"loss": 0.69315, "pairs_per_s": 2.64})
+    'loss 0.6931  2.6 pairs/s'
     """
+    speeds = [name for name in values if name.endswith("_per_s")]
+    units = {name: name.removesuffix("_per_s").replace("_", " ") for name in speeds}
     forms = {
         "loss": "loss {:.4f}",
         "val_loss": "val {:.4f}",
         **{name: f"{name} {{:.3g}}" for name in ("reward", "kl", "entropy", "length")},
         "lr": "lr {:.2e}",
         "grad_norm": "norm {:.2f}",
-        "tokens_per_s": "{:,.0f} tokens/s",
+        **{name: f"{{:,.{int(values[name] < 10)}f}} {unit}/s" for name, unit in units.items()},
         "mfu": "MFU {:.0%}",
     }
     return "  ".join(form.format(values[name]) for name, form in forms.items() if name in values)

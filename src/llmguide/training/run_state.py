@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.training import distributed_checkpoint
 from llmguide.training.checkpoint import random_state, set_random_state
 from llmguide.training.config import TrainConfig
@@ -24,7 +24,8 @@ class Record(NamedTuple):
         loss: Mean training loss over its targets, before the update.
         lr: Learning rate of the update.
         grad_norm: Norm of the gradient before clipping.
-        tokens_per_s: Targets per second, excluding evaluation and saving.
+        tokens_per_s: Targets per second, excluding evaluation and saving; with data of another unit, such as
+            preference pairs, these per second.
         val_loss: Mean validation loss after the update; None if it was not evaluated.
         mfu: Model FLOPs utilization, counting targets only; None if the peak is unknown.
     """
@@ -37,9 +38,11 @@ class Record(NamedTuple):
     val_loss: float | None = None
     mfu: float | None = None
 
-    def values(self) -> dict[str, float]:
-        """Return the metrics that were measured, by name."""
-        return {name: value for name, value in self._asdict().items() if name != "step" and value is not None}
+    def values(self, unit: str = "tokens") -> dict[str, float]:
+        """Return the metrics that were measured, by name; the speed is named by its unit."""
+        names = {"tokens_per_s": f"{unit}_per_s"}
+        measured = {name: value for name, value in self._asdict().items() if value is not None}
+        return {names.get(name, name): value for name, value in measured.items() if name != "step"}
 
 
 @dataclass

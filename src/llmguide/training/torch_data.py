@@ -190,5 +190,9 @@ def _inputs_and_targets(item: Any) -> tuple[Tensor, Tensor]:
     ids = torch.as_tensor(item["input_ids"])
     labels = torch.as_tensor(item.get("labels", ids))
     if "attention_mask" in item:
-        labels = labels.masked_fill(torch.as_tensor(item["attention_mask"]) == 0, IGNORE_INDEX)
+        is_padding = torch.as_tensor(item["attention_mask"]) == 0
+        order = is_padding.to(torch.uint8).argsort(
+            dim=-1, stable=True
+        )  # padding to the right, where no token sees it
+        ids, labels = ids.gather(-1, order), labels.masked_fill(is_padding, IGNORE_INDEX).gather(-1, order)
     return ids[..., :-1], labels[..., 1:]

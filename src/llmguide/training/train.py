@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
+import torch
 from jaxtyping import Integer
 from torch import Tensor, nn
 
@@ -93,9 +94,11 @@ def train(
         model: Model from ids ``(B, T)`` to logits ``(B, T, V)``. Batches are moved to its device.
         data: Token ids of one long text, a source of batches, or a `torch.utils.data.Dataset` or
             `DataLoader` (see `llmguide.training.torch_data` for their items and for resuming). A loader's
-            batches must have `config.batch_size` sequences.
+            batches must have `config.batch_size` sequences. A source whose loss counts something else than
+            tokens names it in its ``unit``, such as ``"pairs"``, for the speed in logs.
         config: Training hyperparameters.
-        validation: Held-out data, evaluated every `config.eval_every` steps and at the end.
+        validation: Held-out data, evaluated every `config.eval_every` steps and at the end; of a data loader,
+            the batches of one pass.
         folder: Checkpoint folder. If it holds checkpoints, the run continues from the newest intact one.
             Ctrl-C and SIGTERM then end the run after the current step, with a checkpoint.
         loss: Loss to minimize, by default the mean cross-entropy of the next token: a function from the model
@@ -128,7 +131,7 @@ def train(
     if loss is batch_loss:
         require_own(model)
     sequences = _as_sequences(data, config)
-    held_out = None if validation is None else _as_sequences(validation, config)
+    held_out = None if validation is None else _held_out(validation, config)
     world = distributed.world()
     device = next(model.parameters()).device
     module, loss_of = distributed.wrap(model, loss, config.parallel)
@@ -145,7 +148,7 @@ def train(
         losses = [record.loss for record in run.history]
         guard = DivergenceGuard(config, losses, folder=folder, pinned=run.pinned)
         console = Console(config.n_steps, done=len(run.history), every=config.log_every, quiet=world.rank > 0)
-        report = _Report(config, model, logger, sample, console)
+        report = _Report(config, model, logger, sample, console, getattr(sequences, "unit", "tokens"))
         if run.history:
             console.write(f"resumed after step {len(run.history):,} of {config.n_steps:,}")
         model.train()
@@ -184,9 +187,9 @@ def train(
                 run.position += config.gradient_accumulation_steps * config.batch_size
                 run.n_tokens += metrics.n_targets
                 stopping = signals.requested(device)
+                report.show(record)  # first: a resumed run does not repeat the step of a checkpoint
                 if folder is not None and (stopping or config.is_due(step, config.checkpoint_every)):
                     save(folder, run, model, optimizer, config)
-                report.show(record)
                 if stopping:
                     signals.stop()
     return TrainResult(run.history, run.n_tokens)
@@ -201,10 +204,11 @@ class _Report:
     logger: Logger | None
     sample: Callable[[nn.Module], str] | None
     console: Console
+    unit: str  # of what the loss counts, in the plural
 
     def show(self, record: Record) -> None:
         """Log the metrics of a step, and generate a sample when one is due."""
-        config, step, values = self.config, record.step, record.values()
+        config, step, values = self.config, record.step, record.values(self.unit)
         logger = self.logger if distributed.world().rank == 0 else None
         if logger is not None and (record.val_loss is not None or config.is_due(step, config.log_every)):
             logger.log(step, values)
@@ -218,7 +222,13 @@ class _Report:
 
 def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
     if isinstance(data, Tensor | np.ndarray):
-        return Windows(data, config.window_length(), seed=config.seed)
+        tokens = data[0] if data.ndim == 2 and len(data) == 1 else data  # tokenizers return one row
+        if tokens.ndim != 1:
+            raise ValueError(
+                f"data of shape {tuple(data.shape)}: give the tokens of all texts in one axis, or rows that "
+                "belong apart as a TensorDataset"
+            )
+        return Windows(tokens, config.window_length(), seed=config.seed)
     if is_map_style(data):  # first: Hugging Face's datasets have a `batch` method, too
         return DatasetSequences(data, seed=config.seed)
     if isinstance(data, Sequences):
@@ -229,6 +239,16 @@ def _as_sequences(data: Data, config: TrainConfig) -> Sequences:
         f"data are a {type(data).__name__}; give token ids as a tensor, a Dataset with a length and items by "
         "number, or a DataLoader, which also takes an IterableDataset"
     )
+
+
+def _held_out(data: Data, config: TrainConfig) -> Sequences:
+    """Return held-out data by number; a data loader, which may leave items out, is read once."""
+    if is_map_style(data) or not isinstance(data, BatchLoader) or isinstance(data, Sequences):
+        return _as_sequences(data, config)
+    with torch.random.fork_rng(devices=[]):  # from which the loader takes a seed
+        batches = [as_batch(taken) for taken in data]
+    rows = [row for batch in batches for row in zip(batch.inputs, batch.targets, strict=True)]
+    return DatasetSequences(rows, seed=config.seed)
 
 
 def _validation_loss(model: nn.Module, held_out: Sequences, loss: Loss, config: TrainConfig) -> float:

@@ -98,6 +98,36 @@ def test_shared_memory_semaphores_and_queues_are_refused_without_namespaces(monk
     assert run(", ".join(attacks), 0) == ["EPERM"] * len(attacks)
 
 
+@needs_seccomp
+@pytest.mark.parametrize(
+    ("layers", "is_limited"),
+    [(process.LAYERS, True), (NO_NAMESPACES, False), (("limits", "landlock"), True)],
+    ids=["namespaces", "seccomp", "neither"],
+)
+def test_processes_are_counted_where_only_those_of_the_sandbox_are_or_where_nothing_else_forbids_them(
+    layers, is_limited, monkeypatch
+):
+    """Without namespaces, the kernel counts all processes of the user, and seccomp forbids new ones."""
+    if protections()["namespaces"] != "on" and "namespaces" in layers:
+        pytest.skip(protections()["namespaces"])
+    monkeypatch.setattr(process, "_TRIED", layers)
+    (limit,) = run("__import__('resource').getrlimit(6)[0]")  # RLIMIT_NPROC on Linux
+    assert (limit == 32) is is_limited
+
+
+@needs_seccomp
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root's processes are not limited")
+def test_the_other_processes_of_the_user_leave_a_solution_its_threads(monkeypatch):
+    monkeypatch.setattr(process, "_TRIED", NO_NAMESPACES)
+    others = [subprocess.Popen(["sleep", "60"]) for _ in range(40)]
+    try:
+        assert run("__import__('threading').Thread(target=print).start()") == [None]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
 OUTLIVE = {
     "sleeps": "time.sleep(600)",
     "clears the signal of its parent's death": "libc.prctl(1, 0, 0, 0, 0)\ntime.sleep(600)",

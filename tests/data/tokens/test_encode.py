@@ -5,7 +5,7 @@ from tokenizers import Tokenizer as HFTokenizer
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.documents import Document
 from llmguide.data.tokens.encode import encode_ordinary, fingerprint, special_tokens, vocab_size
 from llmguide.data.tokens.token_files import END_OF_TEXT, write_shards

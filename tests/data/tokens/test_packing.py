@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.parity import assert_parity
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.documents import Document
 from llmguide.data.tokens._fast_packing import fast_best_fit
 from llmguide.data.tokens.mixture import Mixture

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.models.tiny import DECODERS, ENCODERS, V, hf_model
 from tests.parity import assert_parity
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import Encoder, build, from_hf, to_hf
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
 from llmguide.models.huggingface.convert import load_hf

@@ -12,7 +12,7 @@ from tests.models.tiny import hf_model
 from tests.parity import assert_parity
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs.linear_layers import lora_params
 from llmguide.models import build, from_hf
 from llmguide.nn.q4 import Q4Linear, quantize_q4
@@ -38,7 +38,7 @@ ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "up", "down"]
 def adapted(seed=0, *, targets=ALL, rank=3, started=False, **options):
     """A model with an adapter, as after some training unless it is only started."""
     torch.manual_seed(seed)
-    model = apply_lora(build(CONFIG), rank=rank, alpha=6, targets=targets, **options)
+    model = apply_lora(build(CONFIG), rank=rank, alpha=6, target_modules=targets, **options)
     return model if started else train_a_bit(model)
 
 
@@ -67,7 +67,7 @@ def test_by_hand():
 def test_starts_at_the_base_exactly():
     torch.manual_seed(0)
     base = build(CONFIG)
-    model = apply_lora(copy.deepcopy(base), rank=2, alpha=4, targets=ALL, dropout=0.5)
+    model = apply_lora(copy.deepcopy(base), rank=2, alpha=4, target_modules=ALL, dropout=0.5)
     assert model(tokens(2, 9)).equal(base(tokens(2, 9)))
 
 
@@ -89,7 +89,7 @@ def test_merged_equals_unmerged_and_comes_back(rank, alpha, rslora, seed):
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 7))
     weights = [model[0].weight.detach().clone(), model[2].weight.detach().clone()]
-    train_a_bit(apply_lora(model, rank=rank, alpha=alpha, targets=["0", "2"], rslora=rslora))
+    train_a_bit(apply_lora(model, rank=rank, alpha=alpha, target_modules=["0", "2"], rslora=rslora))
     x = torch.randn(5, 8)
     with torch.no_grad():
         unmerged, direct = model(x), model[2].weight.clone()
@@ -131,7 +131,9 @@ def test_several_adapters():
     base = model(ids)
     train_a_bit(model)
     first = model(ids)
-    train_a_bit(apply_lora(model, rank=2, alpha=1, targets=["up", "o_proj"], name="second"), "second")
+    train_a_bit(
+        apply_lora(model, rank=2, alpha=1, target_modules=["up", "o_proj"], adapter_name="second"), "second"
+    )
     second = model(ids)
     assert adapter_names(model) == ["default", "second"]
     assert all(".second." in n for n, p in model.named_parameters() if p.requires_grad)
@@ -159,7 +161,7 @@ def test_head_and_chunked_loss_see_the_adapter():
     config = ModelConfig(
         vocab_size=53, context_length=16, n_layers=1, d_model=12, n_heads=2, tie_embeddings=False
     )
-    model = train_a_bit(apply_lora(build(config), rank=2, alpha=2, targets=["head"]))
+    model = train_a_bit(apply_lora(build(config), rank=2, alpha=2, target_modules=["head"]))
     hidden, ids = torch.randn(3, 12), tokens(2, 9)
     torch.testing.assert_close(model.unembed(hidden), model.head(hidden))
     losses = [next_token_loss(model, ids, chunked=chunked) for chunked in (True, False)]
@@ -170,7 +172,7 @@ def test_head_and_chunked_loss_see_the_adapter():
 
 def test_half_precision_keeps_float32_adapters():
     torch.manual_seed(0)
-    model = apply_lora(build(CONFIG).bfloat16(), rank=2, alpha=2, targets=ALL)
+    model = apply_lora(build(CONFIG).bfloat16(), rank=2, alpha=2, target_modules=ALL)
     train_a_bit(model)
     assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
     loss = next_token_loss(model, tokens(2, 9))
@@ -184,14 +186,14 @@ def test_half_precision_keeps_float32_adapters():
 def test_merging_keeps_the_digits_of_double_precision():
     layer = nn.Linear(3, 3).double()
     before = layer.weight.clone()
-    model = apply_lora(nn.Sequential(layer), rank=1, alpha=1, targets=["0"])  # B is zero
+    model = apply_lora(nn.Sequential(layer), rank=1, alpha=1, target_modules=["0"])  # B is zero
     merge_lora(model)
     assert torch.equal(layer.weight, before)
 
 
 def test_qlora_trains_only_adapters_and_does_not_merge():
     torch.manual_seed(0)
-    model = apply_lora(quantize_model(build(CONFIG), ALL), rank=2, alpha=2, targets=ALL)
+    model = apply_lora(quantize_model(build(CONFIG), ALL), rank=2, alpha=2, target_modules=ALL)
     train_a_bit(model)
     next_token_loss(model, tokens(2, 9)).backward()
     assert all((p.grad is not None) == p.requires_grad for p in model.parameters())
@@ -201,7 +203,7 @@ def test_qlora_trains_only_adapters_and_does_not_merge():
 
 def test_an_adapter_on_4_bit_weights_does_not_merge():
     layer = Q4Linear(*quantize_q4(torch.randn(8, 32)))
-    model = apply_lora(nn.Sequential(layer), rank=2, alpha=2, targets=["0"])
+    model = apply_lora(nn.Sequential(layer), rank=2, alpha=2, target_modules=["0"])
     with pytest.raises(ValueError, match="4 bits"):
         merge_lora(model)
     assert remove_lora(model)[0] is layer
@@ -216,15 +218,23 @@ def tied():
 @pytest.mark.parametrize(
     ("model", "options", "message"),
     [
-        (build(CONFIG), {"targets": ["query"]}, "'query' matches nothing.*a linear layer: down, k_proj"),
-        (build(CONFIG), {"targets": []}, r"targets=\[\] names no layer; choose from \['down', 'k_proj'"),
-        (build(CONFIG), {"targets": ["tokens"]}, "matches Embedding, but"),
-        (build(CONFIG), {"targets": ["q_proj"], "rank": 25}, "rank=25 must be between 1 and 24"),
-        (build(CONFIG), {"targets": ["q_proj"], "rank": 0}, "rank=0"),
-        (build(CONFIG), {"targets": ["q_proj"], "alpha": 0}, "alpha=0"),
-        (build(CONFIG), {"targets": ["q_proj"], "dropout": 1.0}, "dropout=1.0"),
-        (build(CONFIG), {"targets": ["q_proj"], "name": "a.b"}, "'a.b'"),
-        (tied(), {"targets": ["1"]}, "'1' is tied"),
+        (
+            build(CONFIG),
+            {"target_modules": ["query"]},
+            "'query' matches nothing.*a linear layer: down, k_proj",
+        ),
+        (
+            build(CONFIG),
+            {"target_modules": []},
+            r"target_modules=\[\] names no layer; choose from \['down', 'k_proj'",
+        ),
+        (build(CONFIG), {"target_modules": ["tokens"]}, "matches Embedding, but"),
+        (build(CONFIG), {"target_modules": ["q_proj"], "rank": 25}, "rank=25 must be between 1 and 24"),
+        (build(CONFIG), {"target_modules": ["q_proj"], "rank": 0}, "rank=0"),
+        (build(CONFIG), {"target_modules": ["q_proj"], "alpha": 0}, "alpha=0"),
+        (build(CONFIG), {"target_modules": ["q_proj"], "dropout": 1.0}, "dropout=1.0"),
+        (build(CONFIG), {"target_modules": ["q_proj"], "adapter_name": "a.b"}, "'a.b'"),
+        (tied(), {"target_modules": ["1"]}, "'1' is tied"),
     ],
 )
 def test_refusals(model, options, message):
@@ -238,12 +248,12 @@ def test_refusals_while_merged():
     with pytest.raises(ValueError, match="no adapter is merged"):
         unmerge_lora(model)
     with pytest.raises(ValueError, match="taken"):
-        apply_lora(model, rank=2, alpha=1, targets=ALL)
+        apply_lora(model, rank=2, alpha=1, target_modules=ALL)
     merge_lora(model)
     for action in (
         lambda: merge_lora(model),
         lambda: set_adapter(model, None),
-        lambda: apply_lora(model, rank=2, alpha=1, targets=ALL, name="second"),
+        lambda: apply_lora(model, rank=2, alpha=1, target_modules=ALL, adapter_name="second"),
     ):
         with pytest.raises(ValueError, match="call unmerge_lora first"):
             action()
@@ -270,7 +280,7 @@ NAMES = {
 def peft_pair(family, rslora):
     """The same base and the same adapter in PEFT and here."""
     hf, names = hf_model(family), NAMES[family]
-    model = apply_lora(from_hf(hf), rank=4, alpha=6, targets=list(names.values()), rslora=rslora)
+    model = apply_lora(from_hf(hf), rank=4, alpha=6, target_modules=list(names.values()), rslora=rslora)
     is_conv = family == "gpt2"
     config = peft.LoraConfig(
         r=4, lora_alpha=6, target_modules=list(names), use_rslora=rslora, fan_in_fan_out=is_conv
@@ -335,7 +345,9 @@ def test_the_fused_update_equals_the_formula(dtype):
         torch.testing.assert_close(formula, fused, **tolerance)
 
 
-@pytest.mark.parametrize("apply", [quantize_model, lambda m, t: apply_lora(m, rank=2, alpha=1, targets=t)])
+@pytest.mark.parametrize(
+    "apply", [quantize_model, lambda m, t: apply_lora(m, rank=2, alpha=1, target_modules=t)]
+)
 def test_one_rule_for_targets(apply):
     """A string is one target, and dotted suffixes match, for adapters and for quantization alike."""
 

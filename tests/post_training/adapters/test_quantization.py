@@ -10,7 +10,7 @@ from tests.models.test_models import tokens
 from tests.parity import assert_parity
 from torch import nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs.linear_layers import linear_shapes, nf4_bits
 from llmguide.models import build
 from llmguide.post_training.adapters.quantization import (

@@ -48,13 +48,13 @@ def test_kto_by_hand():
 
 @pytest.mark.parity
 @pytest.mark.parametrize(("good", "bad"), [(1.0, 1.0), (1.33, 0.5)])
-@pytest.mark.parametrize("is_good", [None, True, False])
-def test_kto_against_trl(good, bad, is_good):
+@pytest.mark.parametrize("desirable", [None, True, False])
+def test_kto_against_trl(good, bad, desirable):
     """Also where all answers are good, or all bad."""
     peer = trl_peer.trainer("kto", beta=0.4, desirable_weight=good, undesirable_weight=bad)
     batch = trl_peer.batch(peer)
-    if is_good is not None:
-        batch["label"] = torch.full_like(torch.as_tensor(batch["label"]), is_good)
+    if desirable is not None:
+        batch["label"] = torch.full_like(torch.as_tensor(batch["label"]), desirable)
     theirs, gradients = trl_peer.loss_and_gradients(peer, batch)
     model, reference = trl_peer.ours("policy"), trl_peer.ours("reference")
     answers = trl_peer.rows(batch["input_ids"], batch["completion_mask"])
@@ -64,7 +64,7 @@ def test_kto_against_trl(good, bad, is_good):
         known, _ = pair_logprobs(reference, answers)
     policy, _ = pair_logprobs(model, answers)
     labels = torch.as_tensor(batch["label"]).bool()
-    loss, _ = kto_loss(policy, known, labels, kl, beta=0.4, good_weight=good, bad_weight=bad)
+    loss, _ = kto_loss(policy, known, labels, kl, beta=0.4, desirable_weight=good, undesirable_weight=bad)
     loss.backward()
     of, against = (
         "llmguide.post_training.preferences.dpo_variants.kto_loss",

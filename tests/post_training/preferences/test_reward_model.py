@@ -10,7 +10,7 @@ from tests.models.test_models import CONFIGS, lively, tokens
 from tests.parity import assert_parity
 from tests.seed import SEED
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build, from_hf
 from llmguide.post_training.preferences.pairs import PreferenceBatch, PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_evaluation import (

@@ -1,4 +1,5 @@
 from copy import deepcopy
+from dataclasses import replace
 from functools import cache
 from math import inf, nan
 from typing import Any
@@ -412,6 +413,44 @@ def test_a_resumed_run_equals_an_uninterrupted_one(variant, tmp_path):
     }
 
 
+@pytest.mark.parametrize(("variant", "fraction"), [("grpo", 1.0), ("cispo", 0.0)])
+def test_cispo_clips_no_ratio_from_below(variant, fraction):
+    policy = lively_policy()
+    rollouts = some_rollouts(V)
+    logprobs, _ = completion_logprobs(policy, rollouts)
+    rollouts = rollouts._replace(logprobs=logprobs.detach() + 1)  # so the ratio is 1 / e
+    settings = config(variant=variant, clip_eps=0.2)
+    learner = GRPOTrainer(policy=policy, reward=lambda rollouts: [0.0] * 8, config=settings)
+    _, metrics = learner.loss(rollouts, -torch.ones(8), rollouts.logprobs)
+    assert metrics["clip_fraction"].item() == fraction
+
+
+def test_no_record_of_a_checkpointed_step_is_lost(tmp_path):
+    """The process dies before it logs step 2, after which a checkpoint is due."""
+
+    class Log:
+        def __init__(self, dies_at: int | None = None):
+            self.dies_at, self.steps = dies_at, []
+
+        def log(self, step: int, values: dict[str, float]) -> None:
+            if step == self.dies_at:
+                raise KeyboardInterrupt
+            self.steps.append(step)
+
+        def text(self, step: int, text: str) -> None: ...
+
+    def run(log: Log) -> None:
+        settings = config(checkpoint_every=2)
+        learner = GRPOTrainer(policy=lively_policy(), reward=lambda rollouts: [0.0] * 8, config=settings)
+        learner.train([[1], [2]], folder=tmp_path, logger=log)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(Log(dies_at=2))
+    resumed = Log()
+    run(resumed)
+    assert resumed.steps == [1, 2, 3, 4]
+
+
 def test_dynamic_sampling_draws_until_the_batch_is_full():
     """Of the prompts 0 to 4 only those below 2 can be answered well or badly; the others give 1 always."""
     policy = lively_policy()
@@ -462,3 +501,19 @@ def test_a_step_without_further_prompts_says_so():
     resampling = trainer()
     resampling.next_prompts = lambda: (prompts, torch.ones_like(prompts, dtype=torch.bool))
     assert resampling.step(prompts)["informative"] > 0
+
+
+def test_each_variant_has_the_clip_range_of_its_paper():
+    config = GRPOConfig(n_steps=1, batch_size=1, max_new_tokens=1)
+    ranges = {name: replace(config, variant=name) for name in VARIANTS}
+    assert {name: (it.lower_clip, it.upper_clip) for name, it in ranges.items() if name != "cispo"} == {
+        "grpo": (0.2, 0.2),
+        "dapo": (0.2, 0.28),
+        "dr_grpo": (0.2, 0.2),
+        "rloo": (0.2, 0.2),
+        "gspo": (3e-4, 4e-4),
+    }
+    assert 1 + ranges["cispo"].upper_clip == 5
+    mine = replace(config, variant="gspo", clip_eps=0.1)
+    assert (mine.lower_clip, mine.upper_clip) == (0.1, 0.1)
+    assert replace(mine, clip_eps_high=0.3).upper_clip == 0.3

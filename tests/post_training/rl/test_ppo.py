@@ -12,7 +12,7 @@ from tests.parity import assert_parity
 from tests.seed import SEED
 from torch import Tensor, nn
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.policy_gradient import (
@@ -490,6 +490,16 @@ def test_bad_rewards_stop_the_run():
     ppo.reward = lambda rollouts: torch.full((len(rollouts.ids),), nan)
     with pytest.raises(ValueError, match="one finite number for each"):
         ppo.step(torch.tensor([[1]]))
+
+
+def test_a_reward_may_return_a_list():
+    scores = []
+    for convert in (torch.tensor, list):
+        torch.manual_seed(0)
+        ppo = small_ppo()
+        ppo.reward = lambda rollouts, convert=convert: convert([float(n) for n in rollouts.mask.sum(1)])
+        scores.append(ppo.step(torch.tensor([[1]]))["reward"])
+    assert scores[0] == scores[1] > 0
 
 
 def test_in_bfloat16_the_rollout_is_rounded_and_the_weights_are_not():

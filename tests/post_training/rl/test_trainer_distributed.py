@@ -13,7 +13,7 @@ import pytest
 import torch
 from tests.python_path import importing_from
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.post_training.rl.grpo import GRPOConfig, GRPOTrainer
 from llmguide.post_training.rl.ppo import PPOConfig, PPOTrainer, ValueModel

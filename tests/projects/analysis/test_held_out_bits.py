@@ -5,7 +5,7 @@ import pytest
 import torch
 from tests.seed import SEED
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.evaluation.likelihood import bits_per_byte
 from llmguide.evaluation.ngram_baseline import ngram_bits, ngram_bits_per_byte
 from llmguide.models import build

@@ -34,7 +34,7 @@ def test_frozen_weights_take_no_gradients_and_no_averages():
     assert (every.trained, every.held) == (n, 12 * n)  # a weight and two averages, four bytes each
     assert every.peak >= every.held + 4 * n  # and its gradient
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
-    adapted = step_cost(apply_lora(model, rank=1, alpha=1, targets=["q_proj"]), Batch(ids, ids))
+    adapted = step_cost(apply_lora(model, rank=1, alpha=1, target_modules=["q_proj"]), Batch(ids, ids))
     assert (adapted.trained, adapted.held) == (128, 4 * n + 12 * 128)
     assert adapted.peak < every.peak
     assert adapted.seconds > 0

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from llmguide import KVCache
+from llmguide.config.presets import PRESETS
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
 from llmguide.guide import GUIDE
 from llmguide.models import build
 from llmguide.pages.records import records, spread
-from llmguide.presets import PRESETS
 from llmguide.projects.assignments import NAMES, assignment_of
 from llmguide.projects.assignments.assignment import PRETRAINED
 from llmguide.projects.assignments.folder import specification

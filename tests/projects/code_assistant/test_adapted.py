@@ -12,7 +12,6 @@ from llmguide.projects.code_assistant.adapted import COMPARED, example, prompt_i
 from llmguide.projects.code_assistant.app import APP
 from llmguide.projects.code_assistant.code import Cursor, Plan
 from llmguide.projects.code_assistant.pretrained import complete_lines, open_byte_level
-from llmguide.projects.run import Run, plan_of
 
 LINE = "name = self.value\n"  # the base has learned the reverse
 
@@ -81,15 +80,6 @@ def test_the_check_measures_again_and_fails_the_base_itself(base, finished, tmp_
     shutil.rmtree(copy / "models" / "filling")
     shutil.copytree(base, copy / "models" / "filling")
     assert not any(criterion.passed for criterion in code_assistant.check(copy))
-
-
-@pytest.mark.nightly  # adapters are resumed as in continued pretraining, which is tested each time
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "filling")
-    shutil.rmtree(copy / "models")
-    max((copy / "checkpoints" / "filling").glob("step-*")).unlink()
-    code_assistant.project(Run("code-assistant", plan_of(Plan, copy), SEED, copy))
-    assert results(finished) == results(copy)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.generation.sampling import Sampler
 from llmguide.models import build
 from llmguide.projects.code_assistant.code import Cursor

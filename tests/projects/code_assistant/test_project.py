@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from tests.seed import SEED
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
@@ -22,7 +21,7 @@ from llmguide.projects.code_assistant.code import HELD_OUT, Cursor, Plan, blocks
 from llmguide.projects.code_assistant.infilling import composed
 from llmguide.projects.code_assistant.metrics import copied, gain, score, similarity
 from llmguide.projects.code_assistant.project import prompt_ids
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import plan_of
 from llmguide.projects.user_preferences import for_dpo, of_users, simulated
 from llmguide.projects.webapp.backend import Backend
 from llmguide.projects.webapp.forms import RateLimit
@@ -176,18 +175,6 @@ def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_p
         save_run(copy / "models" / name, model, tokenizer)
     assert main(["check", "code-assistant", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("stage", [pytest.param("filling", marks=pytest.mark.nightly), "preferences"])
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, stage):
-    copy = killed(finished, tmp_path / "copy", stage)
-    checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
-    if len(checkpoints) > 1:
-        checkpoints[-1].unlink()
-    code_assistant.project(Run("code-assistant", plan_of(Plan, copy), SEED, copy))
-    weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert results(finished) == results(copy)
 
 
 # ---- the application -------------------------------------------------------------------------------------

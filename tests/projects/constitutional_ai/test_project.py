@@ -1,5 +1,4 @@
 import math
-import shutil
 from collections import Counter
 from copy import deepcopy
 from dataclasses import replace
@@ -12,7 +11,7 @@ from llmguide.cli.main import main
 from llmguide.data.rows import read_rows
 from llmguide.models import build
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.constitutional_ai import evaluation
 from llmguide.projects.constitutional_ai import project as constitutional_ai
 from llmguide.projects.constitutional_ai.anchored_dpo import anchored_dpo
@@ -155,16 +154,6 @@ def moved(before, after):
     return {name.split(".")[1] if name.startswith("blocks.") else name for name in names}
 
 
-def test_killed_in_ppo_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "ppo")
-    shutil.rmtree(copy / "ppo")
-    max((copy / "checkpoints" / "ppo").glob("step-*")).unlink()
-    constitutional_ai.project(Run("constitutional-ai", plan_of(Plan, copy), SEED, copy))
-    before, after = (load_run(folder / "ppo")[0].state_dict() for folder in (finished, copy))
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert results(finished) == results(copy)
-
-
 def test_the_critic_is_followed(finished, results):
     revisions, preferences = (
         [row for _, row in read_rows(finished / name)] for name in ("revisions.jsonl", "preferences.jsonl")
@@ -240,7 +229,7 @@ def test_the_anchor_is_the_loss_of_fine_tuning_on_the_chosen_answers():
     alone, n_pairs = anchored_dpo(model, batch, beta=0.5, anchor=0.0)
     assert n_pairs == 2
     assert alone.item() == pytest.approx(math.log(2))
-    taught, n_tokens = batch_loss(model, Conversations(chosen).batch(0, 2))
+    taught, n_tokens = batch_loss(model, SFTDataset(chosen).batch(0, 2))
     assert n_tokens == 4
     both = anchored_dpo(model, batch, beta=0.5, anchor=3.0)[0]
     assert (both - alone).item() == pytest.approx(3 * taught.item(), rel=1e-5)

@@ -6,7 +6,7 @@ import torch
 from tests.seed import SEED
 
 from llmguide.cli.main import main
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models import build
 from llmguide.projects.continued_pretraining import data
 from llmguide.projects.continued_pretraining.data import Plan, domain, general, texts
@@ -69,22 +69,12 @@ def test_the_domain_is_learned_and_replay_keeps_more_of_the_rest(finished, resul
     passed = {criterion.measure: criterion.passed for criterion in check(finished)}
     assert passed["relative reduction of bits per byte of the domain"]
     assert passed["bits per byte of general text saved by replay"]
-    assert (finished / "record.json").stat().st_size < 20_000
 
 
 def test_a_continuation_that_did_not_learn_fails(finished, tmp_path):
     copy = shutil.copytree(finished, tmp_path / "copy")
     save_run(copy / "models" / "domain", *load_run(copy / "models" / "base"))
     assert main(["check", "continued-pretraining", str(copy)]) == 1
-
-
-@pytest.mark.nightly
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "domain-+-replay")
-    shutil.rmtree(copy / "models" / "domain + replay")
-    max((copy / "checkpoints" / "domain + replay").glob("step-*")).unlink()
-    project(Run("continued-pretraining", plan_of(Plan, copy), SEED, copy))
-    assert results(finished) == results(copy)
 
 
 @pytest.fixture(scope="module")

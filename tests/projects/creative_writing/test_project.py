@@ -30,8 +30,7 @@ from llmguide.projects.creative_writing.styles import (
     levels_of,
     prompt_ids,
 )
-from llmguide.projects.creative_writing.texts import Passage, Plan, passages, recent
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.creative_writing.texts import Passage, passages, recent
 from llmguide.projects.training import small_decoder
 from llmguide.projects.user_preferences import of_users
 from llmguide.projects.webapp.backend import Backend
@@ -194,19 +193,6 @@ def test_a_model_without_training_fails_whatever_the_record_says(finished, tmp_p
         save_run(copy / "models" / name, model, tokenizer)
     assert main(["check", "creative-writing", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
-
-
-@pytest.mark.nightly  # its stages are resumed as those of other projects, which are tested each time
-@pytest.mark.parametrize("stage", ["language", "controls", "preferences"])
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, stage):
-    copy = killed(finished, tmp_path / "copy", stage)
-    checkpoints = sorted((copy / "checkpoints" / stage).glob("step-*"))
-    if len(checkpoints) > 1:
-        shutil.rmtree(checkpoints[-1]) if checkpoints[-1].is_dir() else checkpoints[-1].unlink()
-    creative_writing.project(Run("creative-writing", plan_of(Plan, copy), SEED, copy))
-    weights = [load_run(folder / "models" / "preferred")[0].state_dict() for folder in (finished, copy)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert results(finished) == results(copy)
 
 
 def test_the_application_writes_with_the_model_of_a_run_and_the_project_learns_from_its_users(

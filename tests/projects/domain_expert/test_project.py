@@ -25,7 +25,7 @@ from llmguide.projects.domain_expert.course import (
 )
 from llmguide.projects.domain_expert.facts import RELATIONS
 from llmguide.projects.domain_expert.guardrails import REASONS
-from llmguide.projects.domain_expert.project import Plan, check, measure, open_base, project
+from llmguide.projects.domain_expert.project import Plan, check, measure, open_base
 from llmguide.projects.domain_expert.templates import (
     KNOWN,
     NOT_HERE,
@@ -36,7 +36,7 @@ from llmguide.projects.domain_expert.templates import (
     side_of,
 )
 from llmguide.projects.generation import log_likelihoods
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import plan_of
 from llmguide.projects.webapp.forms import Form
 from llmguide.runs.folder import load_run, save_run
 
@@ -99,7 +99,6 @@ def test_a_run_is_recorded_in_small(finished, results):
     assert set(systems) == {"the most frequent answer", *CONDITIONS}
     for system in systems.values():
         assert set(system["right"]) == {*KNOWN, *NOT_KNOWN, *NOT_HERE}
-    assert (finished / "record.json").stat().st_size < 20_000
 
 
 def test_a_model_that_has_seen_nothing_fails(finished):
@@ -126,18 +125,6 @@ def test_what_is_measured_is_what_was_said(finished, answered_by):
     assert all(judged["turned down"][kind]["score"] == 0 for kind in (*KNOWN, *NOT_KNOWN))
     assert all(share == 1 for share in found["guesses"].values())
     assert all(gap["score"] == 0 for gap in found["easy first minus random order"].values())
-
-
-@pytest.mark.nightly
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "easy-first")
-    (copy / "models" / f"{CURRICULUM}.safetensors").unlink()
-    max((copy / "checkpoints" / CURRICULUM).glob("step-*")).unlink()
-    project(Run("domain-expert", plan_of(Plan, copy), SEED, copy))
-    for condition in CONDITIONS:
-        whole, resumed = (load_file(f / "models" / f"{condition}.safetensors") for f in (finished, copy))
-        assert all((whole[name] == resumed[name]).all() for name in whole)
-    assert results(finished) == results(copy)
 
 
 def test_the_conditions_have_as_many_conversations_and_the_curriculum_starts_with_easy_ones(finished):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.data.tokens.windows import Windows
 from llmguide.models import build
 from llmguide.projects.fine_tuning.early_stopping import Patience, _NoBetterError, train_with_patience
@@ -54,9 +54,10 @@ def test_patience_counts_evaluations_since_the_best():
     watch = Patience(2, [Record(1, 1.0, 0.1, 1.0, 1.0, val_loss=2.0), Record(2, 1.0, 0.1, 1.0, 1.0)])
     watch.log(3, {"loss": 9.0})
     watch.log(4, {"val_loss": 2.0})  # as good is no better
-    with pytest.raises(_NoBetterError):
-        watch.log(5, {"val_loss": 2.1})
+    watch.log(5, {"val_loss": 2.1})
     assert watch.is_over
+    with pytest.raises(_NoBetterError):
+        watch.log(6, {"loss": 9.0})
 
 
 def test_patience_and_processes_are_refused(tmp_path, monkeypatch):

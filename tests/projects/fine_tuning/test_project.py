@@ -29,11 +29,10 @@ from llmguide.projects.fine_tuning.project import (
     write_example,
     write_prompt,
 )
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.checkpoint import checkpoints
 from llmguide.training.config import TrainConfig
 from llmguide.training.train import train
 
@@ -103,7 +102,6 @@ def test_a_run_passes_where_a_word_decides(finished, results, capsys):
     assert found["age"]["systems"][BASE]["score"] < 0.9
     assert main(["check", "fine-tuning", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
-    assert (finished / "record.json").stat().st_size < 20_000
 
 
 def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
@@ -114,35 +112,6 @@ def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     assert not any(is_so for what, is_so in passed.items() if what.startswith("age"))
     assert all(is_so for what, is_so in passed.items() if what.startswith("summary"))
     assert main(["check", "fine-tuning", str(copy)]) == 1
-
-
-class Kill:
-    """A logger that ends everything at a step."""
-
-    def log(self, step, _):
-        if step == 30:
-            raise KeyboardInterrupt
-
-    def text(self, *_):
-        pass
-
-
-@pytest.mark.nightly
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
-    copy = killed(finished, tmp_path / "copy", "summary-LoRA-rank-2")
-    (copy / "models" / "summary" / "LoRA, rank 2.safetensors").unlink()
-
-    def again():
-        fine_tuning.project(Run("fine-tuning", plan_of(Plan, copy), SEED, copy))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fine_tuning, "loggers", lambda _: Kill())
-        with pytest.raises(KeyboardInterrupt):
-            again()
-    assert len(checkpoints(copy / "checkpoints" / "summary" / "LoRA, rank 2")) == 3
-    again()
-    assert results(finished)["tests"] == results(copy)["tests"]
-    assert results(finished)["trainings"] == results(copy)["trainings"]
 
 
 def test_checkpoints_of_a_finished_training_are_gone(finished):

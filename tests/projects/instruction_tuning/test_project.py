@@ -17,11 +17,9 @@ from llmguide.data.tokens.windows import Windows
 from llmguide.models import build, to_hf
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
 from llmguide.post_training.chat import END, START
-from llmguide.projects import training
 from llmguide.projects.fine_tuning.data import Example
 from llmguide.projects.instruction_tuning import data as instruction_data
 from llmguide.projects.instruction_tuning import evaluation
-from llmguide.projects.instruction_tuning import project as instruction_tuning
 from llmguide.projects.instruction_tuning.data import (
     answer_of,
     ask,
@@ -42,11 +40,10 @@ from llmguide.projects.instruction_tuning.models import (
 )
 from llmguide.projects.instruction_tuning.nearest_neighbors import NEIGHBORS, best_neighbor_answers
 from llmguide.projects.instruction_tuning.types import TYPES
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import plan_of
 from llmguide.projects.training import small_decoder
 from llmguide.runs.folder import save_run
 from llmguide.tokenization.tokenizer import Tokenizer
-from llmguide.training.checkpoint import checkpoints, step_of
 from llmguide.training.config import TrainConfig
 from llmguide.training.train import train
 
@@ -88,7 +85,6 @@ def test_shown_types_are_learned_and_the_run_is_recorded(finished, results):
     assert found["tests"]["systems"]["base"]["shown types"]["score"] < 0.5
     assert set(found["sampling"]) == set(SAMPLING)
     assert 4.1 < found["costs"]["bits"] < 4.2
-    assert (finished / "record.json").stat().st_size < 20_000
 
 
 def test_the_nearest_instructions_answer_and_the_differences_are_paired(finished, results):
@@ -131,35 +127,6 @@ def test_adapters_that_forgot_fail_whatever_the_record_says(finished, tmp_path):
     path = copy / "models" / f"{CHECKED.name}.safetensors"
     save_file({name: torch.zeros_like(tensor) for name, tensor in load_file(path).items()}, path)
     assert main(["check", "instruction-tuning", str(copy)]) == 1
-
-
-class Kill:
-    """A logger that ends everything at a step."""
-
-    def log(self, step, _):
-        if step == 42:
-            raise KeyboardInterrupt
-
-    def text(self, *_):
-        pass
-
-
-@pytest.mark.nightly
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results, monkeypatch):
-    copy, name = killed(finished, tmp_path / "copy", "QLoRA-all-the-same"), Condition("QLoRA", inf).name
-    (copy / "models" / f"{name}.safetensors").unlink()
-
-    def again():
-        instruction_tuning.project(Run("instruction-tuning", plan_of(Plan, copy), SEED, copy))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "loggers", lambda _: Kill())
-        with pytest.raises(KeyboardInterrupt):
-            again()
-    assert [step_of(path) for path in checkpoints(copy / "checkpoints" / name)] == [30]
-    again()
-    assert results(finished)["tests"] == results(copy)["tests"]
-    assert results(finished)["sampling"] == results(copy)["sampling"]
 
 
 def test_checkpoints_of_a_finished_training_are_gone(finished):

@@ -47,7 +47,6 @@ def test_a_run_finds_what_the_words_say_and_passes(finished, results, capsys):
     assert ways["words"]["recall@5"]["score"] > 0.9
     assert ways["chance"]["recall@5"]["score"] < 0.2 < ways["both"]["recall@5"]["score"]
     assert found["said"]["supported"]["score"] == 1.0  # quotations
-    assert (finished / "record.json").stat().st_size < 20_000
     assert main(["check", "retrieval-chatbot", str(finished)]) == 0
     assert "passed" in capsys.readouterr().out
 

@@ -14,8 +14,7 @@ from llmguide.projects.reward_model import evaluation
 from llmguide.projects.reward_model.data import Plan, held_out_pairs, training_pairs
 from llmguide.projects.reward_model.evaluation import edits, measure, score_held_out
 from llmguide.projects.reward_model.model import score
-from llmguide.projects.reward_model.project import project
-from llmguide.projects.run import Run, plan_of
+from llmguide.projects.run import plan_of
 from llmguide.runs.folder import load_run, save_run
 from llmguide.runs.reward_heads import save_head, with_head
 
@@ -53,19 +52,6 @@ def test_an_untrained_reward_model_fails_whatever_the_record_says(finished, tmp_
     save_head(copy / "reward", reward_model)
     assert main(["check", "reward-model", str(copy)]) == 1
     assert "not passed" in capsys.readouterr().out
-
-
-def test_killed_in_training_it_ends_as_if_it_had_not_been(finished, tmp_path, killed, results):
-    copy = killed(finished, tmp_path / "copy", "reward")
-    shutil.rmtree(copy / "reward")
-    max((copy / "checkpoints" / "reward").glob("step-*")).unlink()
-    project(Run("reward-model", plan_of(Plan, copy), SEED, copy))
-    heads = [
-        with_head(folder / "reward", load_run(folder / "reward")[0]).state_dict()
-        for folder in (finished, copy)
-    ]
-    assert all(torch.equal(heads[0][name], heads[1][name]) for name in heads[0])
-    assert results(finished) == results(copy)
 
 
 @pytest.mark.nightly

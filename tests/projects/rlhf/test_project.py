@@ -12,7 +12,7 @@ from llmguide.cli.main import main
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.models import build
 from llmguide.post_training.preferences.corpora import RatedText
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.rlhf import data as rlhf_data
 from llmguide.projects.rlhf import evaluation
 from llmguide.projects.rlhf import project as rlhf
@@ -91,7 +91,7 @@ def test_a_policy_that_always_says_the_same_fails(finished, tmp_path, text, fail
         completion(prompt_ids(tokenizer, prompt, plan), said) for prompt, _ in splits(plan, 0).demonstrations
     ]
     config = TrainConfig(n_steps=60, context_length=plan.context_length, batch_size=8, lr=0.003)
-    train(policy, Conversations(examples), config, loss=batch_loss)
+    train(policy, SFTDataset(examples), config, loss=batch_loss)
     save_run(copy / "ppo-1.2", policy, tokenizer)
     passed = {criterion.measure: criterion.passed for criterion in rlhf.check(copy)}
     assert not passed[failed]

@@ -2,7 +2,9 @@
 
 Each layer is tried, and reports ``"on"`` or the reason why it is off:
 
-- ``limits``: memory, file size, processor time, open files and processes (``setrlimit``);
+- ``limits``: memory, file size, processor time, open files and processes (``setrlimit``). The kernel counts
+  all processes of the user, except in ``namespaces``. Without these, ``seccomp`` forbids new processes, and
+  only memory limits the number of threads; without both, the user's other processes count, too;
 - ``unprivileged``: a sandbox started by root runs as user 65534, ``nobody``;
 - ``capabilities``: the sandbox has none of root's privileges, and no program can restore them
   (https://man7.org/linux/man-pages/man7/capabilities.7.html);
@@ -96,7 +98,18 @@ def enter(
         "namespaces": _unshare,
         "tmpfs": lambda: _mount_folder(folder),
         "capabilities": _drop_capabilities,
-        "limits": lambda: _limit(memory_mb, cpu_s),
+        "limits": lambda: _limit(
+            {
+                "RLIMIT_AS": memory_mb << 20,
+                "RLIMIT_FSIZE": FOLDER_MIB << 20,
+                "RLIMIT_CPU": cpu_s,
+                "RLIMIT_NOFILE": OPEN_FILES,
+                "RLIMIT_CORE": 0,
+                "RLIMIT_MEMLOCK": 0,
+                "RLIMIT_MSGQUEUE": 0,
+            }
+            | ({"RLIMIT_NPROC": PROCESSES} if state["namespaces"] == "on" else {})
+        ),
         "landlock": lambda: _landlock(folder, readable),
         "seccomp": lambda: _seccomp(system_calls),
     }
@@ -112,6 +125,8 @@ def enter(
             state[name] = "needs namespaces"
         else:
             state[name] = _attempt(step)
+    if state["limits"] == "on" and "on" not in (state["namespaces"], state["seccomp"]):
+        _limit({"RLIMIT_NPROC": PROCESSES})
     return state
 
 
@@ -141,20 +156,8 @@ def _end_with_parent() -> None:
         _call("prctl", _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _limit(memory_mb: int, cpu_s: int) -> None:
+def _limit(wanted: dict[str, int]) -> None:
     resource = importlib.import_module("resource")  # missing on Windows, where this layer reports it
-
-    size = memory_mb << 20
-    wanted = {
-        "RLIMIT_AS": size,
-        "RLIMIT_FSIZE": FOLDER_MIB << 20,
-        "RLIMIT_CPU": cpu_s,
-        "RLIMIT_NOFILE": OPEN_FILES,
-        "RLIMIT_NPROC": PROCESSES,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_MEMLOCK": 0,
-        "RLIMIT_MSGQUEUE": 0,
-    }
     for name, value in wanted.items():
         if hasattr(resource, name):
             hard = resource.getrlimit(getattr(resource, name))[1]

@@ -35,9 +35,10 @@ What it does not protect against:
 - reading the libraries of Python and of the system, with the installed packages (including the problems and
   answers of this package), and querying whether a file exists, its size, the target of a link, the name of
   the machine, or its memory;
-- load: with threads it may use every core, for at most a second of processor time more than its time limit,
-  and a hostile answer may cost the judge about a second of processor time to read, while the judge's other
-  threads continue; other programs on the machine change its timings;
+- load: with threads it may use every core, for at most a second of processor time more than its time limit
+  (of threads it has at most 32, or without ``namespaces`` as many as fit into its memory), and a hostile
+  answer may cost the judge about a second of processor time to read, while the judge's other threads
+  continue; other programs on the machine change its timings;
 - a check that is easy to pass: ``zip(candidate(x), expected)`` stops at the shorter of the two, and
   ``except Exception: pass`` accepts every exception;
 - a solution that has memorized published tests.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs.flops import forward_flops_per_token
 from llmguide.exercises.definition import Arguments, Exercise, Mistake
 

@@ -6,11 +6,11 @@ from math import pi
 import torch
 from torch import Tensor
 
+from llmguide.config.rope_scaling import Llama3Scaling
 from llmguide.exercises.definition import Arguments, Exercise, Mistake, noise
 from llmguide.nn.masks import causal_mask
 from llmguide.nn.positions import alibi_bias
 from llmguide.nn.rope import apply_rope, rope_frequencies, rope_tables
-from llmguide.rope_scaling import Llama3Scaling
 
 # ---- RoPE ------------------------------------------------------------------------------------------
 

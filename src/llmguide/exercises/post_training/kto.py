@@ -13,57 +13,60 @@ from llmguide.post_training.preferences.dpo_variants import kto_kl, kto_loss
 
 def kto(
     ratios: Tensor,
-    is_good: Tensor,
+    desirable: Tensor,
     mismatched: Tensor,
     beta: float,
-    good_weight: float,
+    desirable_weight: float,
     *,
     least: float = 0.0,
 ) -> Tensor:
     """Compute the KTO loss from log-ratios; ``least`` is the smallest reference point."""
     zero = torch.zeros_like(ratios)
     reference = kto_kl(mismatched, 0 * mismatched) if least == 0 else mismatched.mean().clamp(min=least)
-    loss: Tensor = kto_loss(ratios, zero, is_good, reference, beta=beta, good_weight=good_weight)[0]
+    loss: Tensor = kto_loss(ratios, zero, desirable, reference, beta=beta, desirable_weight=desirable_weight)[
+        0
+    ]
     return loss
 
 
 def _kto_mirrored(
-    ratios: Tensor, is_good: Tensor, mismatched: Tensor, beta: float, good_weight: float
+    ratios: Tensor, desirable: Tensor, mismatched: Tensor, beta: float, desirable_weight: float
 ) -> Tensor:
     """Mirror the log-ratio of bad completions, but not the reference point."""
     reference = kto_kl(mismatched, 0 * mismatched)
-    gain = beta * (torch.where(is_good, ratios, -ratios) - reference)
-    return (torch.where(is_good, good_weight, 1.0) * (1 - gain.sigmoid())).mean()
+    gain = beta * (torch.where(desirable, ratios, -ratios) - reference)
+    return (torch.where(desirable, desirable_weight, 1.0) * (1 - gain.sigmoid())).mean()
 
 
 def _kto_logarithm(
-    ratios: Tensor, is_good: Tensor, mismatched: Tensor, beta: float, good_weight: float
+    ratios: Tensor, desirable: Tensor, mismatched: Tensor, beta: float, desirable_weight: float
 ) -> Tensor:
     reference = kto_kl(mismatched, 0 * mismatched)
-    gain = beta * torch.where(is_good, ratios - reference, reference - ratios)
-    return -(torch.where(is_good, good_weight, 1.0) * F.logsigmoid(gain)).mean()
+    gain = beta * torch.where(desirable, ratios - reference, reference - ratios)
+    return -(torch.where(desirable, desirable_weight, 1.0) * F.logsigmoid(gain)).mean()
 
 
 def _kto_probes() -> list[Arguments]:
-    is_good = torch.tensor([True, False, True, True, False])
+    desirable = torch.tensor([True, False, True, True, False])
     return [
-        (2 * noise(41, 5), is_good, noise(42, 5) + 0.8, 0.3, 1.5),
-        (noise(43, 5), ~is_good, noise(44, 5) - 1.0, 0.5, 2.0),
+        (2 * noise(41, 5), desirable, noise(42, 5) + 0.8, 0.3, 1.5),
+        (noise(43, 5), ~desirable, noise(44, 5) - 1.0, 0.5, 2.0),
     ]
 
 
 EXERCISES = (
     Exercise(
         "kto",
-        "kto(ratios, is_good, mismatched, beta, good_weight) returns the loss of KTO, a scalar tensor. KTO "
-        "needs no pairs: each of B completions is labeled good or bad. `ratios` (B,) are the log-ratios of "
-        "the completions' probabilities, policy to reference model, and `is_good` (B,) the labels. "
-        "`mismatched` (B,) are log-ratios of completions that were paired with other prompts. Their mean "
-        "estimates the KL divergence of the policy from the reference model. This estimate, raised to 0 if "
-        "it is negative, is the reference point. The value of a good completion is the sigmoid of beta times "
-        "the amount by which its log-ratio is above the reference point; for a bad one, of beta times the "
-        "amount by which it is below. The loss of a completion is 1 minus its value; that of a good one is "
-        "multiplied by good_weight. Return the mean over the B completions.",
+        "kto(ratios, desirable, mismatched, beta, desirable_weight) returns the loss of KTO, a scalar "
+        "tensor. KTO needs no pairs: each of B completions is labeled desirable or not. `ratios` (B,) are "
+        "the log-ratios of the completions' probabilities, policy to reference model, and `desirable` (B,)"
+        " the labels. `mismatched` (B,) are log-ratios of completions that were paired with other prompts."
+        " Their mean estimates the KL divergence of the policy from the reference model. This estimate, "
+        "raised to 0 if it is negative, is the reference point. The value of a desirable completion is the"
+        " sigmoid of beta times the amount by which its log-ratio is above the reference point; for any "
+        "other, of beta times the amount by which it is below. The loss of a completion is 1 minus its "
+        "value; that of a desirable one is multiplied by desirable_weight. Return the mean over the B "
+        "completions.",
         kto,
         _kto_probes,
         (
@@ -78,7 +81,7 @@ EXERCISES = (
                 "the log-ratios are compared with 0",
                 "Subtract the mean of `mismatched` if it is positive. Otherwise a policy could lower the "
                 "loss of all good completions by making everything more likely.",
-                lambda ratios, is_good, mismatched, *rest: kto(ratios, is_good, 0 * mismatched, *rest),
+                lambda ratios, desirable, mismatched, *rest: kto(ratios, desirable, 0 * mismatched, *rest),
             ),
             Mistake(
                 "reference point not mirrored",
@@ -91,8 +94,8 @@ EXERCISES = (
                 "bad treated as good",
                 "the loss of bad completions falls when they become more likely",
                 "Use the label to choose the sign.",
-                lambda ratios, is_good, mismatched, beta, good_weight: (
-                    torch.where(is_good, good_weight, 1.0)
+                lambda ratios, desirable, mismatched, beta, desirable_weight: (
+                    torch.where(desirable, desirable_weight, 1.0)
                     * (1 - (beta * (ratios - kto_kl(mismatched, 0 * mismatched))).sigmoid())
                 ).mean(),
             ),
@@ -105,10 +108,10 @@ EXERCISES = (
             ),
             Mistake(
                 "weight on the bad ones",
-                "good_weight multiplies the loss of bad completions",
-                "torch.where(is_good, good_weight, 1.0).",
-                lambda ratios, is_good, mismatched, beta, good_weight: (
-                    good_weight * kto(ratios, is_good, mismatched, beta, 1 / good_weight)
+                "desirable_weight multiplies the loss of bad completions",
+                "torch.where(desirable, desirable_weight, 1.0).",
+                lambda ratios, desirable, mismatched, beta, desirable_weight: (
+                    desirable_weight * kto(ratios, desirable, mismatched, beta, 1 / desirable_weight)
                 ),
             ),
         ),

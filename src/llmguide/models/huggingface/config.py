@@ -8,8 +8,8 @@ from importlib import import_module
 from math import log, sqrt
 from typing import Any
 
-from llmguide.config import ModelConfig
-from llmguide.rope_scaling import (
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.rope_scaling import (
     DynamicScaling,
     LinearScaling,
     Llama3Scaling,
@@ -27,7 +27,7 @@ def _need(hf: Any, **wanted: Any) -> None:
         found = getattr(hf, name, value)
         if found != value:
             raise ValueError(
-                f"{hf.model_type} with {name}={found!r} has no equal among our models, only {value!r}"
+                f"{hf.model_type} with {name}={found!r} has no counterpart among our models, only {value!r}"
             )
 
 
@@ -36,7 +36,7 @@ def _activation(hf: Any, name: str) -> str:
         return ACTIVATIONS[getattr(hf, name)]
     except KeyError:
         raise ValueError(
-            f"{hf.model_type} with {name}={getattr(hf, name)!r} has no equal among our models, only "
+            f"{hf.model_type} with {name}={getattr(hf, name)!r} has no counterpart among our models, only "
             f"{', '.join(ACTIVATIONS)}"
         ) from None
 
@@ -97,7 +97,7 @@ def _window(hf: Any) -> dict[str, Any]:
         return {"sliding_window": window}
     n_full = sum(kind == "full_attention" for kind in kinds)
     if kinds != ["full_attention"] * n_full + ["sliding_attention"] * (len(kinds) - n_full):
-        raise ValueError(f"layer_types {kinds} have no equal here: layers with a window come last")
+        raise ValueError(f"layer_types {kinds} have no counterpart here: layers with a window come last")
     return {"sliding_window": window, "n_full_layers": n_full} if n_full < len(kinds) else {}
 
 
@@ -131,8 +131,8 @@ def _rope_scaling(rope: dict[str, Any], context: int) -> RopeScaling | None:
             attention_factor = sqrt(1 + log(factor) / log(original)) if factor > 1 else 1.0
         return LongRopeScaling(rope["short_factor"], rope["long_factor"], original, attention_factor)
     raise ValueError(
-        f"rope_parameters {rope} have no equal here, only default, linear, llama3, dynamic, longrope and "
-        "plain yarn"
+        f"rope_parameters {rope} have no counterpart here, only default, linear, llama3, dynamic, longrope "
+        "and plain yarn"
     )
 
 
@@ -189,7 +189,7 @@ def config_from_hf(hf: Any) -> ModelConfig:
         The same model as a `ModelConfig`; the pooler of a BERT is known from its weights only.
 
     Raises:
-        ValueError: If the family, or a choice within it, has no equal here.
+        ValueError: If the family, or a choice within it, has no counterpart here.
     """
     if hf.model_type not in CONFIGS:
         raise ValueError(f"model_type {hf.model_type!r} is not among {', '.join(CONFIGS)}")

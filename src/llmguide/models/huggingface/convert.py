@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from llmguide.arguments import check_type
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.models.encoder import Encoder, MaskedLM
-from llmguide.models.factory import build
+from llmguide.models.factory import build, require_as_built
 from llmguide.models.gpt import GPT
 from llmguide.models.huggingface.config import config_from_hf, config_to_hf
 from llmguide.models.huggingface.hub import fetch_model, read_config, required
@@ -53,7 +53,7 @@ def from_hf(hf_model: Any) -> Convertible:
         without dropout.
 
     Raises:
-        ValueError: If the model has no equal here, or tensors are missing or unexpected.
+        ValueError: If the model has no counterpart here, or tensors are missing or unexpected.
 
     >>> from transformers import GPT2Config, GPT2LMHeadModel
     >>> from llmguide import from_hf
@@ -86,7 +86,8 @@ def to_hf(model: Convertible) -> Any:
         The model of transformers that gives the same logits, in the same mode, dtype and device.
 
     Raises:
-        ValueError: If no family of transformers has this combination of choices.
+        ValueError: If no family of transformers has this combination of choices, or if the model has other
+            tensors than its config describes, as after `apply_lora`.
 
     >>> from llmguide import PRESETS, build, to_hf
     >>> config = PRESETS["gpt2"].replace(vocab_size=11, n_layers=1, d_model=12)
@@ -99,6 +100,7 @@ def to_hf(model: Convertible) -> Any:
     (torch.Size([1, 3, 11]), torch.Size([]))
     """
     check_type("model", model, Convertible, "to_hf takes a model that build, load or from_hf makes")
+    require_as_built(model)
     transformers = required("transformers", "to_hf")
 
     hf_config = config_to_hf(model.config)
@@ -144,7 +146,7 @@ def load_hf(folder_or_name: str | Path, *, dtype: torch.dtype | None = None) -> 
     Raises:
         ValueError: If there is neither such a folder nor such a model on the hub, a file is missing or
             truncated, tensors are missing, unexpected, of the wrong shape or no floats (all are listed), or
-            of several dtypes where none is asked for, or the model has no equal here.
+            of several dtypes where none is asked for, or the model has no counterpart here.
     """
     folder = Path(folder_or_name)
     if not folder.is_dir():

@@ -77,7 +77,7 @@ def read_config(folder: Path) -> Any:
 
     Raises:
         ModuleNotFoundError: ``llmguide[hf]`` is not installed.
-        ValueError: The file is damaged, or the model has no equal here.
+        ValueError: The file is damaged, or the model has no counterpart here.
     """
     auto = required("transformers", folder).AutoConfig
     invalid = import_module("huggingface_hub.errors").StrictDataclassError

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ def apply_lora(
     *,
     rank: int,
     alpha: float,
-    targets: str | Collection[str],
+    target_modules: str | Collection[str],
     dropout: float = 0.0,
     rslora: bool = False,
-    name: str = "default",
+    adapter_name: str = "default",
 ) -> nn.Module:
     """Freeze a model and add an adapter to its linear layers, in place.
 
@@ -49,11 +49,11 @@ def apply_lora(
         model: Any model; its linear layers may be quantized.
         rank: Rank r of the update, from 1 to the smaller side of each weight.
         alpha: Numerator of the scaling factor, above 0; the update is multiplied by alpha / r.
-        targets: Target layers, by the end of their dotted names (one name, or several): ``"q_proj"`` matches
-            the layer of every block, ``"blocks.0.attention.q_proj"`` that of the first block only.
+        target_modules: Linear layers, by the end of their dotted names (one name, or several): ``"q_proj"``
+            matches the layer of every block, ``"blocks.0.attention.q_proj"`` that of the first block only.
         dropout: Dropout probability of the adapters' input in training, in [0, 1).
         rslora: Whether to multiply by alpha / sqrt(r) instead.
-        name: Name of the adapter, without a dot.
+        adapter_name: Name of the adapter, without a dot.
 
     Returns:
         The model. Only the new adapter's parameters are trainable.
@@ -65,19 +65,19 @@ def apply_lora(
 
     >>> from llmguide import ModelConfig, apply_lora, build
     >>> model = build(ModelConfig(vocab_size=11, context_length=8, n_layers=2, d_model=12, n_heads=3))
-    >>> _ = apply_lora(model, rank=2, alpha=4, targets=["q_proj", "v_proj"])
+    >>> _ = apply_lora(model, rank=2, alpha=4, target_modules=["q_proj", "v_proj"])
     >>> sum(p.numel() for p in model.parameters() if p.requires_grad)  # 2 layers x 2 x 2 x (12 + 12)
     192
     """
     check_type("model", model, nn.Module, "pass a model, such as load(name) opens")
-    layers = find_layers(model, targets, LINEAR)
+    layers = find_layers(model, target_modules, LINEAR)
     _require_untied(model, layers)
     adapters = {}
     for path, layer in layers.items():
         assert isinstance(layer, LINEAR)
         widths = layer.in_features, layer.out_features
         adapters[path] = Adapter(*widths, rank=rank, alpha=alpha, dropout=dropout, rslora=rslora)
-    insert_adapter(model, adapters, name)
+    insert_adapter(model, adapters, adapter_name)
     return model
 
 
@@ -108,7 +108,7 @@ def set_adapter(model: nn.Module, name: str | None) -> None:
 
     >>> from llmguide import apply_lora, set_adapter
     >>> model = nn.Sequential(nn.Linear(4, 4))
-    >>> _ = apply_lora(model, rank=1, alpha=1, targets=["0"], name="french")
+    >>> _ = apply_lora(model, rank=1, alpha=1, target_modules=["0"], adapter_name="french")
     >>> set_adapter(model, None)
     >>> [p.requires_grad for p in model.parameters()]
     [False, False, False, False]
@@ -139,7 +139,7 @@ def merge_lora(model: nn.Module) -> nn.Module:
         ValueError: No adapter is active, one is merged already, or the weights are quantized.
 
     >>> from llmguide import apply_lora, merge_lora
-    >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"])
+    >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, target_modules=["0"])
     >>> x = torch.ones(1, 4)
     >>> before = model(x)
     >>> torch.allclose(merge_lora(model)(x), before)
@@ -174,7 +174,7 @@ def unmerge_lora(model: nn.Module) -> nn.Module:
         ValueError: Nothing is merged.
 
     >>> from llmguide import apply_lora, merge_lora, unmerge_lora
-    >>> model = merge_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"]))
+    >>> model = merge_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, target_modules=["0"]))
     >>> unmerge_lora(model)[0].merged is None
     True
     """
@@ -191,7 +191,7 @@ def remove_lora(model: nn.Module) -> nn.Module:
     """Remove all adapters in place; a merged update stays, and all weights become trainable again.
 
     >>> from llmguide import apply_lora, remove_lora
-    >>> remove_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"]))
+    >>> remove_lora(apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, target_modules=["0"]))
     Sequential(
       (0): Linear(in_features=4, out_features=4, bias=True)
     )
@@ -207,7 +207,7 @@ def adapter_state(model: nn.Module, name: str = "default") -> dict[str, Tensor]:
     Raises:
         ValueError: There is no such adapter.
 
-    >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, targets=["0"])
+    >>> model = apply_lora(nn.Sequential(nn.Linear(4, 4)), rank=1, alpha=1, target_modules=["0"])
     >>> list(adapter_state(model))
     ['0.adapters.default.A', '0.adapters.default.B']
     """

@@ -25,6 +25,7 @@ Reading needs ``llmguide[hf]``; writing needs no other package, so it works in t
 
 import json
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from importlib import import_module
 from math import sqrt
@@ -84,8 +85,11 @@ def save_adapter(
     is_transposed = False
     if isinstance(model, GPT | Llama):
         wanted = _as_in_transformers(model, loras, name)
-        is_transposed = _rules(model)[0] == "gpt2"
+        family, rules = _rules(model)
+        is_transposed = family == "gpt2"
+        modules = [rule.theirs.removesuffix(".weight") for rule in rules]
     else:
+        modules = [path for path, _ in model.named_modules()]
         layers: dict[str, Any] = {path: layer.adapters[name] for path, layer in loras.items()}
         wanted = {path: (each.A.detach(), each.B.detach(), each) for path, each in layers.items()}
     tensors: dict[str, Tensor] = {}
@@ -107,7 +111,7 @@ def save_adapter(
         "lora_alpha": alphas[first],
         "lora_dropout": adapter.dropout,
         "use_rslora": adapter.rslora,
-        "target_modules": sorted(wanted),
+        "target_modules": _as_endings(wanted, modules),
         "rank_pattern": {key: rank for key, rank in ranks.items() if rank != ranks[first]},
         "alpha_pattern": {key: alpha for key, alpha in alphas.items() if alpha != alphas[first]},
         "fan_in_fan_out": is_transposed,
@@ -256,6 +260,17 @@ def _rules(model: GPT | Llama) -> tuple[str, list[Rule]]:
     with suppress(ModuleNotFoundError):  # transformers, which refuses a model without a family
         config_to_hf(model.config)
     return family, list(RULES[family](model.config, set()))
+
+
+def _as_endings(wanted: Collection[str], modules: Collection[str]) -> list[str]:
+    """Name modules by the last part of their names, such as ``q_proj``, where that means no others.
+
+    >>> _as_endings(["0.q", "1.q", "1.v"], ["0.q", "0.v", "1.q", "1.v"])
+    ['1.v', 'q']
+    """
+    others = {name.rpartition(".")[2] for name in modules if name not in wanted}
+    endings = {name: name.rpartition(".")[2] for name in wanted}
+    return sorted({name if ending in others else ending for name, ending in endings.items()})
 
 
 def _is_transposed(rule: Rule) -> bool:

@@ -77,12 +77,12 @@ class _DequantizedProduct(torch.autograd.Function):
         return linear(grad, ctx.layer.weight.to(grad.dtype).T).to(ctx.dtype), None
 
 
-def quantize_model(model: nn.Module, targets: str | Collection[str]) -> nn.Module:
+def quantize_model(model: nn.Module, target_modules: str | Collection[str]) -> nn.Module:
     """Replace linear layers of a model by `QuantizedLinear`, in place.
 
     Args:
         model: Any model without adapters.
-        targets: Target layers, by the end of their dotted names (one name, or several), as in
+        target_modules: Target layers, by the end of their dotted names (one name, or several), as in
             `llmguide.post_training.adapters.lora.apply_lora`. Embeddings and the head usually stay 16-bit.
 
     Returns:
@@ -96,7 +96,7 @@ def quantize_model(model: nn.Module, targets: str | Collection[str]) -> nn.Modul
       (0): QuantizedLinear()
     )
     """
-    for path, layer in find_layers(model, targets, (nn.Linear,)).items():
+    for path, layer in find_layers(model, target_modules, (nn.Linear,)).items():
         assert isinstance(layer, nn.Linear)
         model.set_submodule(path, QuantizedLinear(layer).train(layer.training))
     return model

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def find_layers(
-    model: nn.Module, targets: str | Collection[str], kinds: tuple[type[nn.Module], ...]
+    model: nn.Module, target_modules: str | Collection[str], kinds: tuple[type[nn.Module], ...]
 ) -> dict[str, nn.Module]:
     """Find layers by the end of their dotted names.
 
@@ -14,7 +14,7 @@ def find_layers(
 
     Args:
         model: Any model.
-        targets: One name or several: ``"q_proj"`` matches the layer of every block,
+        target_modules: One name or several: ``"q_proj"`` matches the layer of every block,
             ``"blocks.0.attention.q_proj"`` that of the first block only.
         kinds: Classes that a matched layer may have.
 
@@ -32,10 +32,10 @@ def find_layers(
     inner = {id(part) for module in outer for part in module.modules() if part is not module}
     modules = {path: module for path, module in model.named_modules() if id(module) not in inner}
     layers: dict[str, nn.Module] = {}
-    if not targets:
+    if not target_modules:
         linear = {path.rpartition(".")[2] for path, m in modules.items() if isinstance(m, kinds)}
-        raise ValueError(f"targets={targets!r} names no layer; choose from {sorted(linear)}")
-    for target in [targets] if isinstance(targets, str) else targets:
+        raise ValueError(f"target_modules={target_modules!r} names no layer; choose from {sorted(linear)}")
+    for target in [target_modules] if isinstance(target_modules, str) else target_modules:
         matches = {path: m for path, m in modules.items() if f".{path}".endswith(f".{target}")}
         if not matches or not all(isinstance(m, kinds) for m in matches.values()):
             names = {path.rpartition(".")[2] for path, m in modules.items() if isinstance(m, kinds)}

@@ -42,7 +42,7 @@ from llmguide.post_training.preferences.pairs import (
     pair_logprobs,
     reference_logprobs,
 )
-from llmguide.training.losses import counted_targets
+from llmguide.training._chunked_losses import counted_targets
 
 
 class PreferenceLossOutput(NamedTuple):

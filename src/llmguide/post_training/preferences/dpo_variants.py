@@ -73,42 +73,43 @@ def ipo_loss(
 def kto_loss(
     policy: Float[Tensor, " B"],
     reference: Float[Tensor, " B"],
-    is_good: Bool[Tensor, " B"],
+    desirable: Bool[Tensor, " B"],
     kl: Float[Tensor, ""],
     *,
     beta: float = 0.1,
-    good_weight: float = 1.0,
-    bad_weight: float = 1.0,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " B"]]:
-    r"""Compute the KTO loss of completions labeled good or bad.
+    r"""Compute the KTO loss of completions labeled desirable or undesirable.
 
     $$1 - \sigma(\pm \beta (h - \text{kl})),$$
 
-    with the plus for good completions.
+    with the plus for desirable completions.
 
     Args:
         policy: Log-probability of each completion under the policy.
         reference: Log-probability of each completion under the reference model.
-        is_good: Whether each completion is desirable.
+        desirable: Whether each completion is desirable.
         kl: Baseline of `kto_kl`, in nats.
         beta: KL coefficient, above 0.
-        good_weight: Weight of good completions. The paper advises that good_weight times the number of good
-            completions be 1 to 4/3 times bad_weight times the number of bad ones.
-        bad_weight: Weight of bad completions.
+        desirable_weight: Weight of desirable completions. The paper advises that desirable_weight times the
+            number of desirable completions be 1 to 4/3 times undesirable_weight times that of the others.
+        undesirable_weight: Weight of undesirable completions.
 
     Returns:
         The mean loss, and the reward of each completion, without gradient.
 
     >>> from llmguide import kto_loss
     >>> zero = torch.zeros(2)
-    >>> loss, rewards = kto_loss(zero, zero, torch.tensor([True, False]), kto_kl(zero, zero), good_weight=3.0)
-    >>> loss  # 0.5 from each, thrice from the good one
+    >>> desirable = torch.tensor([True, False])
+    >>> loss, rewards = kto_loss(zero, zero, desirable, kto_kl(zero, zero), desirable_weight=3.0)
+    >>> loss  # 0.5 from each, thrice from the desirable one
     tensor(1.)
     """
     check_beta(beta)
     ratio = upcast(policy) - reference
-    gain = beta * torch.where(is_good, ratio - kl, kl - ratio)
-    weight = torch.where(is_good, good_weight, bad_weight)
+    gain = beta * torch.where(desirable, ratio - kl, kl - ratio)
+    weight = torch.where(desirable, desirable_weight, undesirable_weight)
     # 1 - sigmoid(gain), without the loss of precision of a subtraction
     return (weight * torch.sigmoid(-gain)).mean(), beta * ratio.detach()
 

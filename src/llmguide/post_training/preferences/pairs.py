@@ -21,7 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from llmguide.data.tokens.packing import in_epochs
 from llmguide.data.tokens.windows import IGNORE_INDEX, to_device
-from llmguide.post_training.chat import Message, Rendered, render_chat
+from llmguide.post_training.chat import Message, TokenizedChat, render_chat
 from llmguide.training.losses import head_logprobs
 from llmguide.training.torch_data import ItemDataset, all_items
 
@@ -35,8 +35,8 @@ class PreferencePair(NamedTuple):
         margin: Minimum difference of rewards that a reward model should learn.
     """
 
-    chosen: Rendered
-    rejected: Rendered
+    chosen: TokenizedChat
+    rejected: TokenizedChat
     margin: float = 0.0
 
 
@@ -56,7 +56,7 @@ def render_pair(
         The tokenized pair.
     """
 
-    def render(completion: str) -> Rendered:
+    def render(completion: str) -> TokenizedChat:
         messages = [*prompt, {"role": "assistant", "content": completion}]
         return render_chat(messages, tokenizer, last_turn_only=True, **options)
 
@@ -113,6 +113,8 @@ class PreferenceDataset:
     >>> batch.ids.tolist(), batch.targets.tolist()
     ([[1, 2, 3], [1, 4, 0]], [[2, 3], [4, -100]])
     """
+
+    unit = "pairs"  # of the speed in logs
 
     def __init__(
         self,
@@ -179,6 +181,7 @@ class LengthGroupedPairs(PreferenceDataset):
     """Preference pairs in batches of similar length, which need little padding; batches come in random order.
 
     The pairs of a batch stay together in every epoch, and up to a batch of the longest pairs is left out.
+    Evaluate on a `PreferenceDataset` instead, whose batches may differ in size.
 
     >>> from llmguide.post_training.sft import completion
     >>> lengths = [5, 1, 6, 2]

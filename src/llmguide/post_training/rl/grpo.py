@@ -8,6 +8,7 @@ group.
 """
 
 from dataclasses import dataclass
+from math import inf
 from typing import get_args
 
 import torch
@@ -30,6 +31,11 @@ from llmguide.post_training.rl.policy_update import update_policy
 from llmguide.post_training.rl.rollout import Rollout, completion_logprobs, join
 from llmguide.post_training.rl.trainer import Metrics, PolicyTrainer, Reward
 
+CLIP = (0.2, 0.2)  # lower and upper clip range of PPO
+# Of the variants that differ: Yu et al. 2025, arXiv:2503.14476; Zheng et al. 2025, arXiv:2507.18071; and for
+# CISPO a cap of the ratio at 5, from Khatri et al. 2025, arXiv:2510.13786.
+CLIP_RANGES = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (inf, 4.0)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class GRPOConfig(PolicyTrainerConfig):
@@ -38,22 +44,22 @@ class GRPOConfig(PolicyTrainerConfig):
     Attributes:
         group_size: Completions per prompt G, at least 2; 64 in DeepSeekMath, 8 in TRL.
         variant: Loss and advantages of GRPO or of the variant.
-        clip_eps: Lower clip range of the policy ratio; 3e-4 for gspo in its paper.
-        clip_eps_high: Upper clip range; None: 0.28 for dapo, else clip_eps.
+        clip_eps: Lower clip range of the policy ratio; None: that of `CLIP_RANGES`. cispo has no lower bound.
+        clip_eps_high: Upper clip range; None: ``clip_eps``, or that of `CLIP_RANGES` if this is None, too.
         kl_coef: KL coefficient beta, 0 or above; 0.04 in DeepSeekMath. 0 is usual with verifiable rewards.
         overlong_margin: Tokens before the limit over which the length penalty grows to -1; 0: no penalty.
-        max_prompt_batches: Batches of prompts per step with which dapo fills it with groups of unequal
-            rewards.
+        max_prompt_batches: Most batches of prompts that dapo samples per step, to fill it with groups whose
+            rewards differ.
 
     >>> from llmguide import GRPOConfig
     >>> config = GRPOConfig(n_steps=10, batch_size=8, max_new_tokens=16, variant="dapo")
-    >>> config.upper_clip
-    0.28
+    >>> config.lower_clip, config.upper_clip
+    (0.2, 0.28)
     """
 
     group_size: int = 8
     variant: Variant = "grpo"
-    clip_eps: float = 0.2
+    clip_eps: float | None = None
     clip_eps_high: float | None = None
     kl_coef: float = 0.0
     overlong_margin: int = 0
@@ -70,11 +76,18 @@ class GRPOConfig(PolicyTrainerConfig):
             raise ValueError(f"group_size={self.group_size}: completions are compared within their group")
 
     @property
+    def lower_clip(self) -> float:
+        """Lower clip range: how far below 1 the policy ratio can fall and still add to the objective."""
+        if self.clip_eps is None or self.variant == "cispo":
+            return CLIP_RANGES.get(self.variant, CLIP)[0]
+        return self.clip_eps
+
+    @property
     def upper_clip(self) -> float:
         """Upper clip range: how far above 1 the policy ratio can rise and still add to the objective."""
         if self.clip_eps_high is not None:
             return self.clip_eps_high
-        return 0.28 if self.variant == "dapo" else self.clip_eps
+        return CLIP_RANGES.get(self.variant, CLIP)[1] if self.clip_eps is None else self.clip_eps
 
 
 class GRPOTrainer(PolicyTrainer[GRPOConfig]):
@@ -188,7 +201,7 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
             advantages,
             mask,
             variant=config.variant,
-            clip_eps=config.clip_eps,
+            clip_eps=config.lower_clip,
             clip_eps_high=config.upper_clip,
             ref_logprobs=ref_logprobs,
             kl_coef=0.0 if config.variant == "rloo" else config.kl_coef,
@@ -203,7 +216,7 @@ class GRPOTrainer(PolicyTrainer[GRPOConfig]):
             log_ratio,
             torch.zeros_like(log_ratio),
             advantages[:, None].expand_as(mask),
-            clip_eps=config.clip_eps,
+            clip_eps=config.lower_clip,
             clip_eps_high=config.upper_clip,
         )
         metrics = {

@@ -38,7 +38,7 @@ from llmguide.generation.steps import new_cache
 from llmguide.models.inputs import AttentionMask
 from llmguide.training import distributed
 from llmguide.training.distributed import SINGLE_PROCESS, ProcessGroup
-from llmguide.training.losses import head_weight, token_logprobs_and_entropy
+from llmguide.training.losses import head_logprobs_and_entropy
 
 
 class Rollout(NamedTuple):
@@ -110,8 +110,8 @@ def rollout(
         eos_id: Token that ends a completion, or several; None: all have the full length.
         generator: Random number generator; None: torch's global one.
         keep_states: Whether to return the hidden states, from which a value head can predict.
-        world: Rank and number of the processes, each with as many prompts and with the same random state: the
-            completions are then those that one process would sample for all prompts.
+        world: Rank and number of the processes. If all have equally many prompts and the same random state,
+            the completions are those that one process would sample for all prompts.
 
     Returns:
         ``B_p * n_completions`` rows.
@@ -120,7 +120,7 @@ def rollout(
         ValueError: An argument is out of range, or `llmguide.generation.generate.generate` would refuse the
             request.
 
-    >>> from llmguide.config import ModelConfig
+    >>> from llmguide.config.model_config import ModelConfig
     >>> from llmguide.models import build
     >>> policy = build(ModelConfig(vocab_size=7, context_length=8, n_layers=1, d_model=12, n_heads=2))
     >>> rollouts = rollout(policy, torch.tensor([[1, 2], [3, 4]]), 5, n_completions=3)
@@ -270,7 +270,7 @@ def completion_logprobs(
     """
     states = completion_states(model, rollouts) if states is None else states
     targets = rollouts.completions.masked_fill(~rollouts.mask, IGNORE_INDEX)
-    return token_logprobs_and_entropy(states, head_weight(model), targets, temperature=temperature)
+    return head_logprobs_and_entropy(model, states, targets, temperature=temperature)
 
 
 def left_padded(attention_mask: Bool[Tensor, "B T_all"]) -> Bool[Tensor, "B T_all"] | None:

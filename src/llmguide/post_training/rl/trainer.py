@@ -18,7 +18,7 @@ the longest completion.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -40,7 +40,7 @@ from llmguide.training.optimizers import make_optimizer
 from llmguide.training.trainable import fingerprint, load_trainable_state, trainable_state
 
 Metrics = dict[str, float]
-Reward = Callable[[Rollout], Float[Tensor, " B"]]  # from a rollout to one score for each completion
+Reward = Callable[[Rollout], Float[Tensor, " B"] | Sequence[float]]  # one score for each completion
 
 
 ConfigT = TypeVar("ConfigT", bound=PolicyTrainerConfig)
@@ -152,14 +152,14 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
             for step in range(len(self.history) + 1, config.n_steps + 1):
                 metrics = self.step(*next_prompts())
                 stopping = signals.requested(device)
+                if logger is not None and is_first_rank:
+                    logger.log(step, metrics)  # before the checkpoint, as in `llmguide.training.train`
+                console.show(step, metrics)
                 is_due = step == config.n_steps or step % config.checkpoint_every == 0
                 if folder is not None and (stopping or is_due):
                     distributed_checkpoint.save(
                         folder, self.state_dict(), step=step, keep_last=config.keep_last
                     )
-                if logger is not None and is_first_rank:
-                    logger.log(step, metrics)
-                console.show(step, metrics)
                 if stopping:
                     signals.stop()
         return self.history
@@ -222,7 +222,7 @@ class PolicyTrainer(ABC, Generic[ConfigT]):
                 keep_states=self.keep_states and world.size == 1,
                 world=world,
             )
-        scores = self.reward(rollouts).float()
+        scores = torch.as_tensor(self.reward(rollouts), device=rollouts.ids.device).float()
         if scores.shape != rollouts.ended.shape or not scores.isfinite().all():
             raise ValueError(
                 f"the reward gave {scores.tolist()} of shape {tuple(scores.shape)} for {len(rollouts.ids)} "

@@ -16,7 +16,7 @@ Glossary: ``P`` prompts, ``N`` completions.
 """
 
 from collections.abc import Sequence
-from math import log
+from math import exp, log
 from typing import NamedTuple
 
 import torch
@@ -55,6 +55,35 @@ def optimum(
     [[0.75, 0.25]]
     """
     return (reference + reward / beta).log_softmax(dim=1)
+
+
+def optimum_at(
+    reference: Float[Tensor, "P N"], reward: Float[Tensor, "P N"], kl: float
+) -> Float[Tensor, "P N"]:
+    """Compute the log-probabilities of the optimal policy at a KL divergence.
+
+    Bisection finds the KL coefficient that leads to this divergence.
+
+    Args:
+        reference: Log-probabilities of the reference model.
+        reward: Reward of each completion.
+        kl: KL divergence from the reference model in nats; less than that of the greedy policy.
+
+    >>> reference = torch.tensor([[0.5, 0.5]]).log()
+    >>> ideal = optimum_at(reference, torch.tensor([[1.0, 0.0]]), kl=0.1308)  # 0.1308 nats: (0.75, 0.25)
+    >>> [round(p, 3) for p in ideal.exp()[0].tolist()]
+    [0.75, 0.25]
+    """
+    log_low, log_high = -7.0, 7.0  # of beta, relative to the largest difference of rewards
+    scale = (reward - reward.amin(dim=1, keepdim=True)).max().item()
+    for _ in range(40):
+        middle = (log_low + log_high) / 2
+        ideal = optimum(reference, reward, scale * exp(middle))
+        if divergence(ideal, reference) > kl:
+            log_low = middle
+        else:
+            log_high = middle
+    return ideal
 
 
 class Point(NamedTuple):

@@ -11,7 +11,7 @@ from llmguide.post_training.rl.grpo_losses import Variant
 from llmguide.post_training.rl.ppo import PPOConfig
 from llmguide.post_training.rl.rollout import Rollout
 from llmguide.post_training.rl.trainer import Reward
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.post_training.toy.world import EOS, PairIndices, World, demonstrations
 from llmguide.training.config import TrainConfig
 
@@ -21,14 +21,14 @@ def centered(rewards: Float[Tensor, "P N"], reference: Float[Tensor, "P N"]) -> 
     return rewards - (reference.exp() * rewards).sum(dim=1, keepdim=True)
 
 
-def demonstrated(world: World, n: int, generator: torch.Generator) -> Conversations:
+def demonstrated(world: World, n: int, generator: torch.Generator) -> SFTDataset:
     """Sample demonstrations as training data."""
     prompts, completions = demonstrations(world, n, generator)
     examples = [
         completion([prompt], said)
         for prompt, said in zip(world.prompts[prompts].tolist(), world.token_ids(completions), strict=True)
     ]
-    return Conversations(examples)
+    return SFTDataset(examples)
 
 
 def preference_data(world: World, pairs: PairIndices) -> PreferenceDataset:

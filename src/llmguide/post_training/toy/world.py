@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 
 EOS = 0
 WORDS = (".", "the", "cat", "dog", "sleeps", "barks", "softly", "wow")  # "." ends a completion

@@ -41,8 +41,8 @@ def measure(model: Model) -> Sequence[Criterion]:
 ASSIGNMENT = Assignment(
     project="character-model",
     goal="Train a decoder-only Transformer that writes presidential addresses character by character. You "
-    "write everything from scratch: the tokenizer, attention, the block, the loss, the training loop and "
-    "sampling. The model has to beat a 5-gram model in bits per character.",
+    "write everything but the rotary positions and the optimizer: the tokenizer, attention, the block, the "
+    "loss, the training loop and sampling. The model has to beat a 5-gram model in bits per character.",
     chapters=("learn/transformer", "learn/pretraining"),
     reference="A decoder with 4 layers of width 128 (804,096 parameters), trained for 2,000 steps of 8 "
     "windows of 128 characters, with a peak learning rate of 0.003. A run takes about five minutes on one "

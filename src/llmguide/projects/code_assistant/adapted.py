@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from llmguide.post_training.chat import Rendered
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.chat import TokenizedChat
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.code_assistant.code import (
     CHARACTERS_AFTER,
     CHARACTERS_BEFORE,
@@ -59,7 +59,7 @@ def learn_to_fill(run: Run) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     adapt(model, plan.lora_rank)
     config = stage_config(run, plan.n_steps, plan.lr, **ADAPTER_TRAINING)
-    data = Conversations(examples, seed=run.seed)
+    data = SFTDataset(examples, seed=run.seed)
     result = train_stage(run, "filling", model, data, config, loss=batch_loss)
     model = merged(model)
     run.save("models/filling", model, tokenizer)
@@ -81,7 +81,7 @@ def prompt_ids(tokenizer: HFTokenizer, before: str, after: str) -> list[int]:
     return [separator(tokenizer), *tokenizer.encode(prompt(before, after))]
 
 
-def example(tokenizer: HFTokenizer, cursor: Cursor) -> Rendered:
+def example(tokenizer: HFTokenizer, cursor: Cursor) -> TokenizedChat:
     """Make a training example; the loss is on the prefix and the rest of its line, not on the suffix."""
     start = prompt_ids(tokenizer, "", cursor.after)
     whole = prompt_ids(tokenizer, cursor.before + cursor.rest + "\n", cursor.after)

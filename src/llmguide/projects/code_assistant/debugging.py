@@ -26,8 +26,8 @@ import torch
 from llmguide.coding.humaneval import CodeProblem, load_humaneval
 from llmguide.coding.sandbox.judging import judge
 from llmguide.data.splits import in_validation
-from llmguide.post_training.chat import Rendered
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.chat import TokenizedChat
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.code_assistant.bugs import (
     TIMEOUT_S,
@@ -72,7 +72,7 @@ def learn_to_debug(run: Run, found: dict[str, list[list[Any]]]) -> dict[str, Any
     torch.manual_seed(run.seed)
     adapt(model, plan.lora_rank)
     config = stage_config(run, len(examples) // plan.batch_size, plan.lr, **ADAPTER_TRAINING)
-    data = Conversations(examples, seed=run.seed)
+    data = SFTDataset(examples, seed=run.seed)
     result = train_stage(run, "debugging", model, data, config, loss=batch_loss)
     run.save("models/debugging", merged(model), tokenizer)
     return {"n_bugs": len(examples), "curve": loss_curve(result.history)}
@@ -114,7 +114,7 @@ def response(bug: Bug) -> str:
     return f" {bug.line} {bug.mended}\n"
 
 
-def example(tokenizer: HFTokenizer, bug: Bug) -> Rendered:
+def example(tokenizer: HFTokenizer, bug: Bug) -> TokenizedChat:
     """Make a training example; the loss is on the response."""
     ids = [separator(tokenizer), *tokenizer.encode(prompt(bug))]
     return completion(ids, tokenizer.encode(response(bug)))

@@ -21,7 +21,7 @@ from typing import Any
 
 from llmguide.data.tokens.fill_in_the_middle import SENTINELS, FillInTheMiddle, Parts
 from llmguide.data.tokens.token_files import END_OF_TEXT
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.code_assistant import adapted, debugging
 from llmguide.projects.code_assistant.code import (
@@ -100,7 +100,7 @@ def _learn_to_fill(run: Run) -> dict[str, Any]:
     examples = [completion([end], [*row, end]) for row in rows]
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{n_params(model):,} parameters; {len(documents)} files, {len(examples):,} blocks")
-    data = Conversations(examples, pack_to=plan.context_length, seed=run.seed)
+    data = SFTDataset(examples, pack_to=plan.context_length, seed=run.seed)
     config = stage_config(run, plan.n_steps, plan.lr)
     result = train_stage(run, "filling", model, data, config, loss=batch_loss)
     run.save("models/filling", model, tokenizer)

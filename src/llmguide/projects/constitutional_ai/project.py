@@ -33,10 +33,10 @@ from llmguide.coding.client import Endpoint
 from llmguide.data.rows import read_rows
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.files import write_text
-from llmguide.post_training.chat import END, START, Rendered, chatml
+from llmguide.post_training.chat import END, START, TokenizedChat, chatml
 from llmguide.post_training.preferences.pairs import PreferenceDataset, PreferencePair
 from llmguide.post_training.preferences.reward_model import RewardModel, preference_loss
-from llmguide.post_training.sft import Conversations
+from llmguide.post_training.sft import SFTDataset
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.constitutional_ai.anchored_dpo import anchored_dpo
 from llmguide.projects.constitutional_ai.data import Plan, critic_questions, demonstrations
@@ -243,7 +243,7 @@ def _ppo(run: Run) -> Any:
 
 
 def _fine_tune(run: Run, chat: Chat, name: str, pairs: Sequence[tuple[str, str]], config: TrainConfig) -> Any:
-    data = Conversations([_rendered(chat, *pair, run.plan) for pair in pairs], seed=run.seed)
+    data = SFTDataset([_rendered(chat, *pair, run.plan) for pair in pairs], seed=run.seed)
     result = train_stage(run, name, chat.model, data, config, loss=batch_loss)
     _save(run, name, chat)
     return loss_curve(result.history)
@@ -291,7 +291,7 @@ def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
     barrier()
 
 
-def _rendered(chat: Chat, question: str, text: str, plan: Plan) -> Rendered:
+def _rendered(chat: Chat, question: str, text: str, plan: Plan) -> TokenizedChat:
     """Encode a question and its answer; only the answer is trained on."""
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": text}]
     length = plan.context_length

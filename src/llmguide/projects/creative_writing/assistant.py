@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from llmguide.evaluation.metrics import bootstrap_interval
-from llmguide.post_training.sft import Conversations
+from llmguide.post_training.sft import SFTDataset
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.text_style import distinct
 from llmguide.projects.creative_writing import characters
@@ -125,7 +125,7 @@ def _learn(run: Run, kept: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     torch.manual_seed(run.seed)
     adapt(chat.model, RANK)
     config = stage_config(run, len(examples) // run.plan.batch_size, run.plan.task_rate, **ADAPTER_TRAINING)
-    data = Conversations(examples, seed=run.seed)
+    data = SFTDataset(examples, seed=run.seed)
     result = train_stage(run, "assistant", chat.model, data, config, loss=batch_loss)
     chat.save(run.output / "models" / "assistant", merged(chat.model))
     return {"n_examples": len(examples), "curve": loss_curve(result.history)}

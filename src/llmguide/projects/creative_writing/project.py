@@ -34,7 +34,7 @@ from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.data.tokens.windows import Windows
 from llmguide.evaluation.metrics import wilson_interval, win_rate
 from llmguide.evaluation.ngram_baseline import ngram_bits_per_byte
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.acceptance import Criterion, above, below
 from llmguide.projects.analysis.held_out_bits import against_ngram, best_ngram_bits, byte_bits
 from llmguide.projects.analysis.text_style import distinct, style, words
@@ -148,7 +148,7 @@ def _learn_controls(run: Run) -> dict[str, Any]:
         examples.append(completion(ids[:-n], [*ids[-n:], *tokenizer.encode(passage.after), end_id]))
     examples = [example for example in examples if len(example.ids) <= plan.context_length]
     say(f"{len(examples):,} sentences")
-    data = Conversations(examples, seed=run.seed)
+    data = SFTDataset(examples, seed=run.seed)
     config = stage_config(run, plan.control_steps, plan.control_rate)
     result = train_stage(run, "controls", model, data, config, loss=batch_loss)
     run.save("models/controls", model, tokenizer)

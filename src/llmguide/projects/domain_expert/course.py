@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from llmguide.data.tokens.windows import Windows
-from llmguide.post_training.chat import Message, Rendered
+from llmguide.post_training.chat import Message, TokenizedChat
 from llmguide.projects.curriculum import paced
 from llmguide.projects.domain_expert.base import Plan
 from llmguide.projects.domain_expert.templates import Pair
@@ -28,7 +28,7 @@ def conditions(plan: Plan) -> tuple[str, ...]:
 
 def course(
     chat: Chat, plan: Plan, pairs: dict[str, list[Pair]], condition: str, seed: int
-) -> list[tuple[Pair, Rendered]]:
+) -> list[tuple[Pair, TokenizedChat]]:
     """Sample the conversations of a condition, in order of training; easy ones are likely under the base."""
     weights = {"known": 1.0} if condition == NO_REFUSAL else MIXTURE
     n, length = plan.n_steps * plan.batch_size, plan.context_length + 1
@@ -45,15 +45,15 @@ def course(
 
 
 def with_replay(
-    conversations: Sequence[Rendered], base_text: torch.Tensor, plan: Plan, seed: int
-) -> list[Rendered]:
+    conversations: Sequence[TokenizedChat], base_text: torch.Tensor, plan: Plan, seed: int
+) -> list[TokenizedChat]:
     """Add to the conversations of each step windows of the base's text, with every token a target."""
-    windows, examples = Windows(base_text, REPLAY_LENGTH, seed=seed), list[Rendered]()
+    windows, examples = Windows(base_text, REPLAY_LENGTH, seed=seed), list[TokenizedChat]()
     for step in range(plan.n_steps):
         examples += conversations[step * plan.batch_size : (step + 1) * plan.batch_size]
         inputs, targets, _ = windows.batch(step * plan.n_windows, plan.n_windows)
         for ids in torch.cat([inputs, targets[:, -1:]], 1).tolist():
-            examples.append(Rendered(ids, [True] * len(ids)))
+            examples.append(TokenizedChat(ids, [True] * len(ids)))
     return examples
 
 

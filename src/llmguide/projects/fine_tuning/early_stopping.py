@@ -73,11 +73,15 @@ class Patience:
         return self.since >= self.patience
 
     def log(self, _: int, values: dict[str, float]) -> None:
-        """Compare a validation loss, if the metrics contain one, with the smallest."""
+        """Compare a validation loss, if the metrics contain one, with the smallest.
+
+        Raises:
+            _NoBetterError: The step before was the last one; by now its checkpoint is written.
+        """
+        if self.is_over:
+            raise _NoBetterError
         if "val_loss" in values:
             self._see(values["val_loss"])
-            if self.is_over:
-                raise _NoBetterError
 
     def text(self, _: int, __: str) -> None:
         """Ignore samples of text."""
@@ -122,7 +126,7 @@ def train_with_patience(
     before = _history(folder)
     watch = Patience(patience, before)
     if not watch.is_over and len(before) < config.n_steps:
-        both = watch if logger is None else Loggers(logger, watch)
+        both = watch if logger is None else Loggers(watch, logger)
         with suppress(_NoBetterError):
             train(model, data, config, validation=validation, folder=folder, loss=loss, logger=both)
     history = _history(folder)

@@ -24,9 +24,9 @@ import torch
 
 from llmguide.data.tokens.windows import to_device
 from llmguide.post_training.adapters.lora import LINEAR, adapter_state, apply_lora
-from llmguide.post_training.chat import Rendered
-from llmguide.post_training.sft import Conversations, completion
-from llmguide.post_training.tokenizer_interface import as_coder
+from llmguide.post_training.chat import TokenizedChat
+from llmguide.post_training.sft import SFTDataset, completion
+from llmguide.post_training.tokenizer_interface import as_adapter
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.analysis.profiling import step_cost
@@ -158,14 +158,14 @@ def _require_examples(plan: Plan, task: str) -> None:
 
 def write_prompt(chat: Chat, task: Task, source: str, length: int) -> list[int]:
     """Encode a source, truncated so that an answer fits within the length."""
-    encode = as_coder(chat.tokenizer).encode
+    encode = as_adapter(chat.tokenizer).encode
     prefix, ids, suffix = (encode(text, False)[0] for text in (task.prefix, source, task.suffix))
     return [*prefix, *ids[: length - task.max_new_tokens - len(prefix) - len(suffix)], *suffix]
 
 
-def write_example(chat: Chat, task: Task, source: str, target: str, length: int) -> Rendered:
+def write_example(chat: Chat, task: Task, source: str, target: str, length: int) -> TokenizedChat:
     """Encode a source with its target and the end token; only these two are trained on."""
-    answer = as_coder(chat.tokenizer).encode(f" {target}", False)[0][: task.max_new_tokens - 1]
+    answer = as_adapter(chat.tokenizer).encode(f" {target}", False)[0][: task.max_new_tokens - 1]
     return completion(write_prompt(chat, task, source, length), [*answer, chat.end_id])
 
 
@@ -188,7 +188,7 @@ def open_base(plan: Plan) -> Chat:
 
 def adapt(model: Any, rank: int) -> None:
     """Add LoRA adapters to all linear layers, in place."""
-    apply_lora(model, rank=rank, alpha=2 * rank, targets=linear_layers(model))
+    apply_lora(model, rank=rank, alpha=2 * rank, target_modules=linear_layers(model))
 
 
 def linear_layers(model: Any) -> list[str]:
@@ -278,9 +278,9 @@ def _fine_tune(run: Run, plan: Plan, task: str, method: str, name: str | None = 
     }
 
 
-def _conversations(chat: Chat, plan: Plan, task: str, side: Side, seed: int) -> Conversations:
+def _conversations(chat: Chat, plan: Plan, task: str, side: Side, seed: int) -> SFTDataset:
     n = plan.n_train if side == "train" else N_VALIDATION
-    return Conversations(
+    return SFTDataset(
         [
             write_example(chat, TASKS[task], example.source, example.target, plan.context_length)
             for example in part(examples(plan, task), side, n)

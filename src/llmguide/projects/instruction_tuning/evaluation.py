@@ -12,8 +12,8 @@ import torch
 
 from llmguide.post_training.adapters.quantized_linear import dequantize_model
 from llmguide.post_training.chat import Message
-from llmguide.post_training.sft import Conversations
-from llmguide.post_training.tokenizer_interface import as_coder
+from llmguide.post_training.sft import SFTDataset
+from llmguide.post_training.tokenizer_interface import as_adapter
 from llmguide.projects.analysis.bootstrap import cluster_bootstrap_interval
 from llmguide.projects.analysis.induction import copying
 from llmguide.projects.generation import respond
@@ -152,7 +152,7 @@ def measure_base(plan: Plan) -> dict[str, Any]:
     known = {type_: _known(chat, type_, prompts) for type_ in with_statement}
     length = plan.context_length + 1
     rendered = [chat.rendered(conversation(*p), length) for p in prompts[::5]]
-    replies = Conversations(drop_too_long(rendered, "conversations", length))
+    replies = SFTDataset(drop_too_long(rendered, "conversations", length))
     results: dict[str, Any] = {"known": known, "copying": copying(chat.model)._asdict()}
     results["loss"] = {"float32": evaluate(chat.model, replies, loss=batch_loss)}
     results["loss"]["NF4"] = evaluate(quantize(chat.model), replies, loss=batch_loss)
@@ -208,7 +208,7 @@ def _known(chat: Chat, type_: str, prompts: Sequence[Prompt]) -> float:
     """Return the fraction of the items of a type whose statement a base completes correctly."""
     prefix = statement_of(type_).partition("{a}")[0].rstrip()
     tested = list(dict.fromkeys(p.item for p in prompts if p.item.type == type_))
-    ids = [as_coder(chat.tokenizer).encode(prefix.format(*item.parts), False)[0] for item in tested]
+    ids = [as_adapter(chat.tokenizer).encode(prefix.format(*item.parts), False)[0] for item in tested]
     texts = respond(chat, ids, MAX_STATEMENT_TOKENS)
     return fmean(re.split(r"[.,\n]", a)[0] == item.answer for a, item in zip(texts, tested, strict=True))
 

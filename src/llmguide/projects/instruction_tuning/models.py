@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from llmguide.post_training.adapters.quantized_linear import quantize_model
 from llmguide.post_training.chat import END, START, chatml
-from llmguide.post_training.tokenizer_interface import as_coder
+from llmguide.post_training.tokenizer_interface import as_adapter
 from llmguide.projects.fine_tuning.project import adapt, linear_layers
 from llmguide.projects.instruction_tuning.data import HELD_OUT
 from llmguide.projects.run import load_weights
@@ -70,10 +70,10 @@ def open_condition(folder: Path, plan: Plan, condition: Condition | None) -> Cha
 def open_base(plan: Plan) -> Chat:
     """Open the base, with plain ChatML if it has its tokens: few templates mark the assistant's tokens."""
     chat = open_chat(ModelSource(model=plan.base), [], seed=0)
-    coder = as_coder(chat.tokenizer)
-    if not {START, END} <= set(coder.control_tokens):
+    adapter = as_adapter(chat.tokenizer)
+    if not {START, END} <= set(adapter.control_tokens):
         return chat
-    return replace(chat, template=chatml, end_id=coder.encode(END, True)[0][0])
+    return replace(chat, template=chatml, end_id=adapter.encode(END, True)[0][0])
 
 
 def prepare(model: Any, condition: Condition, rank: int) -> None:

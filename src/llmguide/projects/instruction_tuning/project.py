@@ -24,7 +24,7 @@ import torch
 from llmguide.data.tokens.windows import to_device
 from llmguide.post_training.adapters.lora import adapter_state
 from llmguide.post_training.adapters.quantized_linear import QuantizedLinear
-from llmguide.post_training.sft import Conversations
+from llmguide.post_training.sft import SFTDataset
 from llmguide.projects.acceptance import Criterion, above
 from llmguide.projects.analysis.profiling import step_cost
 from llmguide.projects.instruction_tuning.data import items, shown, training_items, training_sizes
@@ -100,7 +100,7 @@ def criteria_of(checked: dict[str, Any], baseline: dict[str, Any]) -> list[Crite
     ]
 
 
-def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> Conversations:
+def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> SFTDataset:
     """Sample the conversations of one training; each item in one of the seen templates."""
     pool = training_items(plan.data, plan.held_out)
     rates = mixing_rates(training_sizes(plan.data, plan.held_out), temperature)
@@ -108,7 +108,7 @@ def _conversations(chat: Chat, plan: Plan, temperature: float, seed: int) -> Con
     rng, length = random.Random(seed), plan.context_length + 1
     messages = [conversation(item, rng.choice(shown(item.type))) for item in sample]
     rendered = [chat.rendered(each, length) for each in messages]
-    return Conversations(drop_too_long(rendered, "conversations", length), seed=seed)
+    return SFTDataset(drop_too_long(rendered, "conversations", length), seed=seed)
 
 
 def _fine_tune(run: Run, condition: Condition) -> dict[str, Any]:

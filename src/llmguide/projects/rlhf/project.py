@@ -27,7 +27,7 @@ import torch
 
 from llmguide.data.tokens.token_files import END_OF_TEXT
 from llmguide.post_training.datasets import TextPair
-from llmguide.post_training.sft import Conversations, completion
+from llmguide.post_training.sft import SFTDataset, completion
 from llmguide.projects.acceptance import Criterion, above, at_least, at_most
 from llmguide.projects.ppo import ppo_curves, ppo_stage, scored_at_end
 from llmguide.projects.pretrained import ADAPTER_TRAINING, adapt, open_pretrained
@@ -122,7 +122,7 @@ def _fine_tune(data: Splits, run: Run) -> dict[str, Any]:
     ]
     changes = {} if plan.base is None else ADAPTER_TRAINING
     config = stage_config(run, plan.sft_steps, plan.sft_rate, **changes)
-    examples_data = Conversations(examples, seed=run.seed)
+    examples_data = SFTDataset(examples, seed=run.seed)
     result = train_stage(run, "sft", policy, examples_data, config, loss=batch_loss)
     policy = merged(policy)
     run.save("sft", policy, tokenizer)

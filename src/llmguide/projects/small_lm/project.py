@@ -99,7 +99,14 @@ def predicted(ratio: float) -> Criterion:
 def _prepare(run: Run) -> dict[str, int]:
     text = load_corpus(run.plan.corpus)
     if distributed.world().rank == 0:
-        prepare(text, run.output, vocab_size=run.plan.vocab_size, validation=HELD_OUT, workers=1)
+        prepare(
+            text,
+            run.output,
+            tokenizer=None,
+            vocab_size=run.plan.vocab_size,
+            validation=HELD_OUT,
+            workers=1,
+        )
     barrier()
     return {side: len(Shards(run.output / "tokens" / side, verify=False)) for side in ("train", "validation")}
 

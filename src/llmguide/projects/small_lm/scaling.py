@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import linear_regression
 
-from llmguide.config import ModelConfig
+from llmguide.config.model_config import ModelConfig
 from llmguide.costs.flops import forward_flops_per_token
 from llmguide.costs.scaling_laws import PowerLaw
 from llmguide.projects.run import require_at_least_one

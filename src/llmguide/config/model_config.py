@@ -10,7 +10,7 @@ Leaves out: latent attention, layers that differ from each other, LayerNorm with
 from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
-from llmguide.rope_scaling import LongRopeScaling, RopeScaling
+from llmguide.config.rope_scaling import LongRopeScaling, RopeScaling
 
 Architecture = Literal["decoder", "encoder", "encoder-decoder"]
 Positions = Literal["learned", "sinusoidal", "rope", "alibi", "none"]

@@ -7,8 +7,8 @@
 
 from typing import Any
 
-from llmguide.config import ModelConfig
-from llmguide.rope_scaling import Llama3Scaling
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.rope_scaling import Llama3Scaling
 
 
 def _gpt(n_layers: int, d_model: int, n_heads: int, context_length: int = 1024) -> ModelConfig:

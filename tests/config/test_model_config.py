@@ -6,12 +6,12 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.parity import assert_parity
 from torch import nn
 
-from llmguide.config import ModelConfig
-from llmguide.presets import PRESETS
-from llmguide.rope_scaling import LinearScaling, LongRopeScaling
-from tests.parity import assert_parity
+from llmguide.config.model_config import ModelConfig
+from llmguide.config.presets import PRESETS
+from llmguide.config.rope_scaling import LinearScaling, LongRopeScaling
 
 SMALL = {"vocab_size": 11, "context_length": 5, "n_layers": 2, "d_model": 12, "n_heads": 6}
 
@@ -203,7 +203,7 @@ def test_presets_count_what_transformers_builds(name):
     assert_parity(
         [PRESETS[name].n_params()],
         [count(peer)],
-        of="llmguide.config.ModelConfig.n_params",
+        of="llmguide.config.model_config.ModelConfig.n_params",
         against=f"transformers.{type(peer).__name__}",
         atol=0,
     )
@@ -220,7 +220,7 @@ def test_presets_count_what_torch_builds(name):
     assert_parity(
         [c.n_params()],
         [count(peer) + count(embedding)],
-        of="llmguide.config.ModelConfig.n_params",
+        of="llmguide.config.model_config.ModelConfig.n_params",
         against="torch.nn.Transformer",
         atol=0,
     )
@@ -248,7 +248,7 @@ def test_parts_count_what_transformers_builds(name):
             total("embed_tokens", "wte"),
             total("lm_head"),
         ],
-        of="llmguide.config.ModelConfig.n_params_by_part",
+        of="llmguide.config.model_config.ModelConfig.n_params_by_part",
         against=f"transformers.{type(peer).__name__}",
         atol=0,
     )

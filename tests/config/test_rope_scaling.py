@@ -1,4 +1,4 @@
-from llmguide.rope_scaling import LongRopeScaling
+from llmguide.config.rope_scaling import LongRopeScaling
 
 
 def test_factors_given_as_lists_equal_those_given_as_tuples():

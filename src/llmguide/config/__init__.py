@@ -1,0 +1,1 @@
+"""The sizes and choices that a model is built from. Needs no torch."""
